@@ -1,0 +1,1 @@
+//! The HTTP front: health, metrics, the fleet as JSON, heartbeats for those without a Redis client.

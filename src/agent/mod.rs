@@ -1,0 +1,1 @@
+//! The sidecar beside a broker: finds its zone, renews its lease.

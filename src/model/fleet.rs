@@ -1,0 +1,277 @@
+//! The whole fleet as one immutable snapshot. Publishing a change rebuilds one group and copies one shard of
+//! pointers, not ten thousand groups.
+
+use super::agent::Refusal;
+use super::catalog::Catalog;
+use super::group::{Group, is_twin, only};
+use super::ids::{Cluster, GroupName};
+use super::liveness::Source;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Parts that the groups are split into: an edit copies this many pointers and one part's.
+const SHARDS: usize = 256;
+
+/// Groups whose canonical names hash into one shard, sorted by that hash.
+type Shard = Vec<(u64, Arc<Group>)>;
+
+/// One cluster: its groups by name.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterEntry {
+    /// Every known group, those without an agent included.
+    pub groups: BTreeSet<GroupName>,
+}
+
+/// An immutable snapshot of everything that answers are made of.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    generation: u64,
+    synced: bool,
+    shards: Box<[Arc<Shard>]>,
+    clusters: Arc<BTreeMap<Cluster, ClusterEntry>>,
+    catalogs: Arc<BTreeMap<Cluster, Arc<Catalog>>>,
+    refused: Arc<Vec<Refusal>>,
+    sources: Arc<Vec<Arc<Source>>>,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        let empty = Arc::new(Shard::new());
+        Self {
+            generation: 0,
+            synced: false,
+            shards: (0..SHARDS).map(|_| Arc::clone(&empty)).collect(),
+            clusters: Arc::default(),
+            catalogs: Arc::default(),
+            refused: Arc::default(),
+            sources: Arc::default(),
+        }
+    }
+}
+
+impl Fleet {
+    /// Counts publications within this process.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether the registry was read in full at least once. Before that, what is missing here may well exist.
+    pub fn is_synced(&self) -> bool {
+        self.synced
+    }
+
+    /// The registries that feed it.
+    pub fn sources(&self) -> &[Arc<Source>] {
+        &self.sources
+    }
+
+    /// Records that were not taken.
+    pub fn refused(&self) -> &[Refusal] {
+        &self.refused
+    }
+
+    /// Every known cluster and the names of its groups, sorted.
+    pub fn clusters(&self) -> &BTreeMap<Cluster, ClusterEntry> {
+        &self.clusters
+    }
+
+    /// The topics that the registry lists for a cluster.
+    pub fn catalog(&self, cluster: &str) -> Option<&Arc<Catalog>> {
+        self.catalogs.get(cluster)
+    }
+
+    /// The group of exactly these names. Kafka's side asks here: a listener's group has no twins.
+    pub fn group(&self, cluster: &str, group: &str) -> Option<&Arc<Group>> {
+        self.bucket(cluster, group)
+            .find(|have| have.cluster.as_str() == cluster && have.name.as_str() == group)
+    }
+
+    /// The cluster that owns `label`: the one of that name, else the only one whose `-` twin it is.
+    pub fn cluster_by_label(&self, label: &str) -> Option<&Cluster> {
+        match self.clusters.get_key_value(label) {
+            Some((cluster, _)) => Some(cluster),
+            None => only(self.clusters.keys().filter(|cluster| is_twin(cluster.as_str(), label))),
+        }
+    }
+
+    /// The group that owns `group` below the cluster label `cluster`: exact names first, then the only `-` twin.
+    /// A twin that two groups share belongs to neither, for either answer would lead into a wrong group.
+    pub fn group_by_label(&self, cluster: &str, group: &str) -> Option<&Arc<Group>> {
+        if let Some(exact) = self.group(cluster, group) {
+            return Some(exact);
+        }
+        let cluster = self.cluster_by_label(cluster)?.as_str();
+        self.group(cluster, group).or_else(|| {
+            only(
+                self.bucket(cluster, group)
+                    .filter(|have| have.cluster.as_str() == cluster && is_twin(have.name.as_str(), group)),
+            )
+        })
+    }
+
+    /// Every group, in no order that means anything.
+    pub fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.shards.iter().flat_map(|shard| shard.iter().map(|(_, group)| group))
+    }
+
+    /// Starts the next snapshot from this one.
+    pub fn edit(&self) -> Edit {
+        let mut next = self.clone();
+        next.generation += 1;
+        Edit { next }
+    }
+
+    fn bucket(&self, cluster: &str, group: &str) -> impl Iterator<Item = &Arc<Group>> {
+        let hash = canonical_hash(cluster, group);
+        let shard: &[(u64, Arc<Group>)] =
+            self.shards.get(hash as usize % SHARDS).map_or(&[], |shard| shard.as_slice());
+        let start = shard.partition_point(|(have, _)| *have < hash);
+        shard.iter().skip(start).take_while(move |(have, _)| *have == hash).map(|(_, group)| group)
+    }
+}
+
+/// A snapshot in the making. What it does not touch it shares with the one it came from.
+#[derive(Debug)]
+pub struct Edit {
+    next: Fleet,
+}
+
+impl Edit {
+    /// The generation that the finished snapshot will have.
+    pub fn generation(&self) -> u64 {
+        self.next.generation
+    }
+
+    /// The snapshot as edited so far.
+    pub fn so_far(&self) -> &Fleet {
+        &self.next
+    }
+
+    /// Puts a group in, in place of the one of its names.
+    pub fn put_group(&mut self, group: Arc<Group>) {
+        let known =
+            self.next.clusters.get(&group.cluster).is_some_and(|entry| entry.groups.contains(&group.name));
+        if !known {
+            let clusters = Arc::make_mut(&mut self.next.clusters);
+            clusters.entry(group.cluster.clone()).or_default().groups.insert(group.name.clone());
+        }
+        let hash = canonical_hash(group.cluster.as_str(), group.name.as_str());
+        let Some(shard) = self.next.shards.get_mut(hash as usize % SHARDS) else { return };
+        let shard = Arc::make_mut(shard);
+        let same = |have: &Arc<Group>| have.cluster == group.cluster && have.name == group.name;
+        match shard.iter_mut().find(|(have, old)| *have == hash && same(old)) {
+            Some((_, old)) => *old = group,
+            None => {
+                let at = shard.partition_point(|(have, _)| *have < hash);
+                shard.insert(at, (hash, group));
+            }
+        }
+    }
+
+    /// Forgets a group, and its cluster with its last group.
+    pub fn remove_group(&mut self, cluster: &Cluster, group: &GroupName) {
+        let clusters = Arc::make_mut(&mut self.next.clusters);
+        if let Some(entry) = clusters.get_mut(cluster) {
+            entry.groups.remove(group);
+            if entry.groups.is_empty() {
+                clusters.remove(cluster);
+            }
+        }
+        let hash = canonical_hash(cluster.as_str(), group.as_str());
+        if let Some(shard) = self.next.shards.get_mut(hash as usize % SHARDS) {
+            Arc::make_mut(shard).retain(|(_, have)| have.cluster != *cluster || have.name != *group);
+        }
+    }
+
+    /// Sets or (with `None`) forgets the topics of a cluster.
+    pub fn set_catalog(&mut self, cluster: Cluster, catalog: Option<Arc<Catalog>>) {
+        let catalogs = Arc::make_mut(&mut self.next.catalogs);
+        match catalog {
+            Some(catalog) => catalogs.insert(cluster, catalog),
+            None => catalogs.remove(&cluster),
+        };
+    }
+
+    /// Sets the list of refused records.
+    pub fn set_refused(&mut self, refused: Vec<Refusal>) {
+        self.next.refused = Arc::new(refused);
+    }
+
+    /// Sets the registries that feed the fleet.
+    pub fn set_sources(&mut self, sources: Vec<Arc<Source>>) {
+        self.next.sources = Arc::new(sources);
+    }
+
+    /// Notes that the registry was read in full.
+    pub fn set_synced(&mut self) {
+        self.next.synced = true;
+    }
+
+    /// The finished snapshot.
+    pub fn finish(self) -> Fleet {
+        self.next
+    }
+}
+
+/// FNV-1a over both names with `_` written as `-`, so that twins share a bucket. Only operators make names, so a
+/// keyed hash would buy nothing.
+fn canonical_hash(cluster: &str, group: &str) -> u64 {
+    let canonical = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    let bytes = group.bytes().map(canonical).chain([b'.']).chain(cluster.bytes().map(canonical));
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    hash ^ (hash >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(cluster: &str, name: &str) -> Arc<Group> {
+        let (cluster, name) = (Cluster::parse(cluster).unwrap(), GroupName::parse(name).unwrap());
+        Arc::new(Group::build(cluster, name, 1, Vec::new(), Vec::new()))
+    }
+
+    fn fleet(names: &[(&str, &str)]) -> Fleet {
+        let mut edit = Fleet::default().edit();
+        names.iter().for_each(|(cluster, name)| edit.put_group(group(cluster, name)));
+        edit.finish()
+    }
+
+    #[test]
+    fn an_edit_leaves_the_old_snapshot_as_it_was() {
+        let before = fleet(&[("prod", "a"), ("prod", "b")]);
+        let mut edit = before.edit();
+        edit.remove_group(&Cluster::parse("prod").unwrap(), &GroupName::parse("a").unwrap());
+        edit.put_group(group("test", "a"));
+        let after = edit.finish();
+        assert!(before.group("prod", "a").is_some() && before.group("test", "a").is_none());
+        assert!(after.group("prod", "a").is_none() && after.group("test", "a").is_some());
+        assert!(after.generation() > before.generation());
+        assert_eq!(after.groups().count(), 2);
+    }
+
+    #[test]
+    fn a_dash_twin_leads_to_its_group_unless_another_owns_the_name_or_two_share_it() {
+        let fleet = fleet(&[
+            ("prod", "vpc_1"),
+            ("prod", "x_1-a"),
+            ("prod", "x-1_a"),
+            ("prod", "own_1"),
+            ("prod", "own-1"),
+            ("my_c", "g"),
+            ("my-d", "h"),
+            ("my_d", "g"),
+        ]);
+        let name = |cluster, group| {
+            fleet.group_by_label(cluster, group).map(|g| format!("{}/{}", g.cluster, g.name))
+        };
+        assert_eq!(name("prod", "vpc-1").as_deref(), Some("prod/vpc_1"));
+        assert_eq!(name("prod", "x-1-a"), None, "shared by two groups");
+        assert_eq!(name("prod", "own-1").as_deref(), Some("prod/own-1"));
+        assert_eq!(name("my-c", "g").as_deref(), Some("my_c/g"));
+        assert_eq!(name("my-d", "g"), None, "my-d exists, so my_d has no twin");
+        assert!(fleet.group("prod", "vpc-1").is_none(), "the exact look-up knows no twins");
+    }
+}

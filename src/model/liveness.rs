@@ -1,0 +1,148 @@
+//! How long an agent may be believed. A [`Lease`] is a deadline that a renewal moves without publishing anything;
+//! a [`Source`] is the registry that it came from, whose clock stands still while that registry is out of reach.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A point on our own monotonic clock: milliseconds since a start that only [`crate::clock`] knows. Never zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// The moment `millis` after the clock's start.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(if millis == 0 { 1 } else { millis })
+    }
+
+    /// Milliseconds since the clock's start.
+    pub const fn millis(self) -> u64 {
+        self.0
+    }
+
+    /// This moment and `millis` more; the far end of time instead of an overflow.
+    pub const fn plus_millis(self, millis: u64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+
+    /// Milliseconds from `earlier` to this; zero if it is later.
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// One registry as the leases see it: fresh, or frozen since it was lost. Shared by all leases it granted.
+#[derive(Debug)]
+pub struct Source {
+    /// Which registry this is, for people (credentials left out).
+    name: String,
+    /// Milliseconds of the moment it was lost; 0 while it is fresh.
+    frozen_at: AtomicU64,
+    /// For how long (ms) leases stand still while it is lost.
+    stale_max: u64,
+}
+
+impl Source {
+    /// A source that starts fresh and freezes leases for at most `stale_max_millis` per outage.
+    pub fn new(name: impl Into<String>, stale_max_millis: u64) -> Arc<Self> {
+        Arc::new(Self { name: name.into(), frozen_at: AtomicU64::new(0), stale_max: stale_max_millis })
+    }
+
+    /// Which registry this is, for people.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The registry is lost since `since`: time stands still for its leases from then on. A second call keeps the first.
+    pub fn freeze(&self, since: Moment) {
+        let _ = self.frozen_at.compare_exchange(0, since.millis(), Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// The registry is back and everything in it was read again.
+    pub fn thaw(&self) {
+        self.frozen_at.store(0, Ordering::Release);
+    }
+
+    /// When the registry was lost; `None` while it is fresh.
+    pub fn frozen_since(&self) -> Option<Moment> {
+        match self.frozen_at.load(Ordering::Acquire) {
+            0 => None,
+            millis => Some(Moment(millis)),
+        }
+    }
+
+    /// The time that counts for this source's leases. While frozen it stands still, and after `stale_max` it goes on
+    /// from where it stood, so that a fleet fades over one lease instead of vanishing at once.
+    pub fn effective(&self, now: Moment) -> Moment {
+        match self.frozen_at.load(Ordering::Relaxed) {
+            0 => now,
+            frozen => Moment(frozen.max(now.0.saturating_sub(self.stale_max)).min(now.0)),
+        }
+    }
+}
+
+/// How long one agent's record may be believed. A renewal is one atomic store: no snapshot changes for it.
+#[derive(Debug)]
+pub struct Lease {
+    deadline: AtomicU64,
+    source: Arc<Source>,
+}
+
+impl Lease {
+    /// A lease of `source` that ends at `deadline`.
+    pub fn new(deadline: Moment, source: Arc<Source>) -> Arc<Self> {
+        Arc::new(Self { deadline: AtomicU64::new(deadline.millis()), source })
+    }
+
+    /// Moves the end, in either direction.
+    pub fn renew(&self, deadline: Moment) {
+        self.deadline.store(deadline.millis(), Ordering::Relaxed);
+    }
+
+    /// When it ends, on the source's clock.
+    pub fn deadline(&self) -> Moment {
+        Moment(self.deadline.load(Ordering::Relaxed))
+    }
+
+    /// Milliseconds left at `now`; zero when it is over.
+    pub fn left(&self, now: Moment) -> u64 {
+        self.deadline().since(self.source.effective(now))
+    }
+
+    /// Whether the agent may still be believed at `now`.
+    pub fn is_live(&self, now: Moment) -> bool {
+        self.left(now) > 0
+    }
+
+    /// The registry that granted it.
+    pub fn source(&self) -> &Arc<Source> {
+        &self.source
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_ends_at_its_deadline_and_a_renewal_moves_it() {
+        let lease = Lease::new(Moment::from_millis(1_000), Source::new("test", 10_000));
+        assert_eq!(lease.left(Moment::from_millis(400)), 600);
+        assert!(lease.is_live(Moment::from_millis(999)) && !lease.is_live(Moment::from_millis(1_000)));
+        lease.renew(Moment::from_millis(2_000));
+        assert!(lease.is_live(Moment::from_millis(1_999)));
+    }
+
+    #[test]
+    fn a_lost_registry_stops_the_clock_for_stale_max_and_then_lets_it_go_on() {
+        let source = Source::new("test", 10_000);
+        let lease = Lease::new(Moment::from_millis(1_500), source.clone());
+        source.freeze(Moment::from_millis(1_000));
+        source.freeze(Moment::from_millis(9_000)); // the first loss counts
+        assert_eq!(lease.left(Moment::from_millis(10_900)), 500, "frozen");
+        assert_eq!(lease.left(Moment::from_millis(11_200)), 300, "stale_max is over: time goes on");
+        assert!(!lease.is_live(Moment::from_millis(11_500)));
+        source.thaw();
+        assert_eq!(source.frozen_since(), None);
+        assert_eq!(lease.left(Moment::from_millis(1_200)), 300);
+    }
+}

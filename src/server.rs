@@ -1,0 +1,1 @@
+//! The composition root: binds everything, then hands out what it bound.

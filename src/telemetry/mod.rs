@@ -1,0 +1,32 @@
+//! Every metric and its name. Fronts count into plain structs of atomics; this is where they get names and help.
+
+pub mod dns;
+pub mod kafka;
+pub mod registry;
+
+use prometheus::Registry;
+use std::sync::Arc;
+
+/// All that is counted, by room.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    /// What `/metrics` prints.
+    pub registry: Registry,
+    /// The DNS front.
+    pub dns: Arc<dns::Metrics>,
+    /// The Kafka front.
+    pub kafka: Arc<kafka::Metrics>,
+    /// Following the registry.
+    pub follow: Arc<registry::Metrics>,
+}
+
+impl Telemetry {
+    /// Metrics at zero, all registered. Fails only if two metrics have one name, which a test excludes.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let dns = Arc::new(dns::Metrics::register(&registry)?);
+        let kafka = Arc::new(kafka::Metrics::register(&registry)?);
+        let follow = Arc::new(registry::Metrics::register(&registry)?);
+        Ok(Self { registry, dns, kafka, follow })
+    }
+}
