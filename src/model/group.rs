@@ -145,7 +145,7 @@ impl<'a, const N: usize> Iterator for Walk<'a, N> {
 /// The smallest prime that is at least `n` (and at least 2). Prime gaps below a million are under 115, so a walk
 /// skips few steps; trial division costs √n and n is small.
 fn prime_from(n: u64) -> u64 {
-    let is_prime = |n: u64| n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| n % d != 0);
+    let is_prime = |n: u64| n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d));
     (n.max(2)..).find(|candidate| is_prime(*candidate)).unwrap_or(2)
 }
 
