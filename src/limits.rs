@@ -107,8 +107,7 @@ pub mod kafka {
     use super::{Bound, Duration};
 
     /// Largest request in bytes. Discovery requests are lists of names; 1 MiB holds 25,000 topics of 40 bytes.
-    pub const FRAME_BYTES: Bound<usize> =
-        Bound { default: 1024 * 1024, min: 1024, max: 16 * 1024 * 1024 };
+    pub const FRAME_BYTES: Bound<usize> = Bound { default: 1024 * 1024, min: 1024, max: 16 * 1024 * 1024 };
     /// Smallest request: api key, version and correlation id.
     pub const FRAME_LEAST: usize = 8;
     /// Most topics that one Metadata request may name.

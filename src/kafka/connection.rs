@@ -110,9 +110,8 @@ impl Connection<'_> {
                 },
             }
         }
-        let length = timeout(self.shared.limits.read, self.whole_frame())
-            .await
-            .map_err(|_| Close::SlowRequest)??;
+        let length =
+            timeout(self.shared.limits.read, self.whole_frame()).await.map_err(|_| Close::SlowRequest)??;
         let end = frame::LENGTH_BYTES + length;
         self.reply_to(end).await?;
         self.input.drain(..end);

@@ -86,7 +86,11 @@ mod tests {
         assert_eq!(length(&[0x7f, 0xff, 0xff, 0xff], 1024), Err(BadLength::Long(i32::MAX, 1024)));
         assert_eq!(length(&[0, 0, 0, 7], 1024), Err(BadLength::Short(7)));
         assert_eq!(length(&[0xff, 0, 0, 0], 1024), Err(BadLength::Short(-16_777_216)));
-        assert_eq!(length(b"GET ", 1 << 24), Err(BadLength::Long(0x4745_5420, 1 << 24)), "HTTP to the Kafka port");
+        assert_eq!(
+            length(b"GET ", 1 << 24),
+            Err(BadLength::Long(0x4745_5420, 1 << 24)),
+            "HTTP to the Kafka port"
+        );
     }
 
     #[test]

@@ -74,7 +74,9 @@ impl Default for Limits {
 
 /// The address can't be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen for Kafka clients of {cluster}/{group} on {address}: free the address or choose another")]
+#[error(
+    "cannot listen for Kafka clients of {cluster}/{group} on {address}: free the address or choose another"
+)]
 pub struct BindError {
     /// The address.
     pub address: SocketAddr,
@@ -144,8 +146,7 @@ impl Listener {
                 return Err(BindError { address, cluster, group, source });
             }
         };
-        let mut service =
-            Service::new(settings.cluster, settings.group, settings.topics, placement, metrics);
+        let mut service = Service::new(settings.cluster, settings.group, settings.topics, placement, metrics);
         service.zone = settings.zone;
         service.zones = settings.zones;
         let shared = Shared {

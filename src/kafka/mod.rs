@@ -2,6 +2,8 @@
 //! API, version and rule. Read [`service`] first: bytes of a request in, bytes of its reply out, no I/O.
 
 pub mod api;
+#[cfg(test)]
+mod battery;
 pub mod connection;
 pub mod frame;
 pub mod listener;

@@ -29,7 +29,9 @@ impl Topics {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TopicsError {
     /// The name is none that Kafka allows.
-    #[error("topic {0:?}: a name has 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', and is neither \".\" nor \"..\"")]
+    #[error(
+        "topic {0:?}: a name has 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', and is neither \".\" nor \"..\""
+    )]
     Name(String),
     /// The number of partitions is out of range.
     #[error("topic {0:?}: {1} partitions, 1 to {MAX_PARTITIONS} are possible")]

@@ -238,7 +238,8 @@ mod tests {
         assert_eq!(zone(&format!("ws_az={}", "é".repeat(16 * 1024))), "foreign");
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..20_000 {
-            let alphabet = ['w', 's', '_', 'a', 'z', '=', ',', ';', '&', '%', ' ', '|', '-', 'b', '\u{e9}', '+'];
+            let alphabet =
+                ['w', 's', '_', 'a', 'z', '=', ',', ';', '&', '%', ' ', '|', '-', 'b', '\u{e9}', '+'];
             let id: String = (0..random.usize(..40)).map(|_| alphabet[random.usize(..16)]).collect();
             zone(&id);
         }

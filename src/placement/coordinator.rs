@@ -93,7 +93,9 @@ mod tests {
 
     fn chosen(eligible: &[&Broker], keys: usize) -> Vec<String> {
         (0..keys)
-            .map(|i| choose(eligible, 0, format!("group-{i}").as_bytes()).unwrap().agent.key.agent.to_string())
+            .map(|i| {
+                choose(eligible, 0, format!("group-{i}").as_bytes()).unwrap().agent.key.agent.to_string()
+            })
             .collect()
     }
 

@@ -25,14 +25,8 @@ pub struct Candidate<'a> {
 impl Candidate<'_> {
     /// The id of this candidate at the given attempt; may be 0, which no agent is given.
     pub fn hashed(&self, attempt: u8) -> i32 {
-        let parts: [&[u8]; 6] = [
-            self.agent.as_bytes(),
-            &[0],
-            self.host.as_bytes(),
-            &[0],
-            &self.port.to_be_bytes(),
-            &[attempt],
-        ];
+        let parts: [&[u8]; 6] =
+            [self.agent.as_bytes(), &[0], self.host.as_bytes(), &[0], &self.port.to_be_bytes(), &[attempt]];
         i32::try_from(sip13(NODE, &parts) >> 34).unwrap_or(0)
     }
 }

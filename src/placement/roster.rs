@@ -76,8 +76,7 @@ impl Roster {
     /// Those that may be given something to do at `now`: the ready agents, or, while no agent is ready, the live
     /// ones that drain, for a draining agent still serves and an error would not.
     pub fn eligible(&self, now: Moment) -> Vec<&Broker> {
-        let ready: Vec<&Broker> =
-            self.brokers.iter().filter(|broker| broker.agent.is_ready(now)).collect();
+        let ready: Vec<&Broker> = self.brokers.iter().filter(|broker| broker.agent.is_ready(now)).collect();
         if ready.is_empty() { self.live(now).collect() } else { ready }
     }
 

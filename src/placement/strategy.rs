@@ -277,7 +277,12 @@ mod tests {
         Roster::of(&group("g", 1, agents))
     }
 
-    fn spread(placement: &Placement, roster: &Roster, zone: &ClientZone, clients: usize) -> HashMap<i32, usize> {
+    fn spread(
+        placement: &Placement,
+        roster: &Roster,
+        zone: &ClientZone,
+        clients: usize,
+    ) -> HashMap<i32, usize> {
         let mut counts = HashMap::new();
         for i in 0..clients {
             // Three requests each, as clients do at start.
@@ -376,8 +381,7 @@ mod tests {
         assert_eq!(placement.remembered(), 1, "those whose window was over made room");
         for group_number in 0..5 {
             let name = format!("g{group_number}");
-            let one =
-                Roster::of(&group(&name, 1, vec![agent(&name, "a", None, State::Ready, 1_000_000)]));
+            let one = Roster::of(&group(&name, 1, vec![agent(&name, "a", None, State::Ready, 1_000_000)]));
             placement.lead(&one, &ClientZone::Unaware, client("x"), at(1)).unwrap();
             assert!(placement.turns.len() <= 2);
         }

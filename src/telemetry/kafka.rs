@@ -42,7 +42,10 @@ impl Metrics {
             &["zone", "outcome"],
         )?;
         let closed = IntCounterVec::new(
-            Opts::new("fingerpost_kafka_connections_closed_total", "Kafka connections by why they were closed"),
+            Opts::new(
+                "fingerpost_kafka_connections_closed_total",
+                "Kafka connections by why they were closed",
+            ),
             &["reason"],
         )?;
         let seconds = Histogram::with_opts(
@@ -50,8 +53,7 @@ impl Metrics {
                 .buckets(vec![1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 1.0]),
         )?;
         let open = IntGauge::new("fingerpost_kafka_connections", "Kafka connections open now")?;
-        let accepted =
-            IntCounter::new("fingerpost_kafka_connections_total", "Kafka connections accepted")?;
+        let accepted = IntCounter::new("fingerpost_kafka_connections_total", "Kafka connections accepted")?;
         let reply_bytes = IntCounter::new("fingerpost_kafka_reply_bytes_total", "Bytes of Kafka replies")?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(zones.clone()))?;

@@ -24,15 +24,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The table's line.
-pub const API: Api = Api {
-    key: 3,
-    name: "Metadata",
-    min: 0,
-    max: 13,
-    flexible_from: 9,
-    flexible_reply_header: true,
-    answer,
-};
+pub const API: Api =
+    Api { key: 3, name: "Metadata", min: 0, max: 13, flexible_from: 9, flexible_reply_header: true, answer };
 
 /// Authorised operations that nobody asked about.
 const UNKNOWN_OPERATIONS: i32 = i32::MIN;
@@ -42,14 +35,11 @@ const NO_EPOCH: i32 = -1;
 fn answer(call: Call<'_>) -> Result<Outcome, Stop> {
     let wanted = read(&call)?;
     let roster = call.live_roster()?;
-    let zone = call.service.zones.zone_of(
-        call.client.id,
-        call.client.source,
-        call.service.zone.as_ref(),
-        |name| roster.zone(name),
-    );
-    let lead =
-        call.service.placement.lead(&roster, &zone, call.client, call.now).ok_or(Stop::NoAgent)?;
+    let zone =
+        call.service.zones.zone_of(call.client.id, call.client.source, call.service.zone.as_ref(), |name| {
+            roster.zone(name)
+        });
+    let lead = call.service.placement.lead(&roster, &zone, call.client, call.now).ok_or(Stop::NoAgent)?;
     let mut reply = Reply {
         writer: Writer::new(call.out, call.flexible),
         version: call.version,

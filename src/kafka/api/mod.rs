@@ -56,8 +56,7 @@ pub struct Api {
 }
 
 /// Every API that is answered, by key.
-pub const APIS: &[Api] =
-    &[metadata::API, find_coordinator::API, api_versions::API, describe_cluster::API];
+pub const APIS: &[Api] = &[metadata::API, find_coordinator::API, api_versions::API, describe_cluster::API];
 
 /// The API of that key.
 pub fn find(key: i16) -> Option<&'static Api> {
