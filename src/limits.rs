@@ -156,3 +156,55 @@ pub mod dns {
     /// Zones that a group's TXT counts; those beyond are summed up.
     pub const TEXT_ZONES: usize = 16;
 }
+
+/// The Kafka front's bounds.
+pub mod kafka {
+    use super::{Bound, Duration};
+
+    /// Largest request in bytes. Discovery requests are lists of names; 1 MiB holds 25,000 topics of 40 bytes.
+    pub const FRAME_BYTES: Bound<usize> = Bound { default: 1024 * 1024, min: 1024, max: 16 * 1024 * 1024 };
+    /// Smallest request: api key, version and correlation id.
+    pub const FRAME_LEAST: usize = 8;
+    /// Most topics that one Metadata request may name.
+    pub const REQUEST_TOPICS: usize = 50_000;
+    /// Most keys of one FindCoordinator request: each is hashed with every agent of the group.
+    pub const REQUEST_KEYS: usize = 4_096;
+    /// Largest reply in bytes: 2.5 million partitions. What would be larger closes the connection.
+    pub const REPLY_BYTES: usize = 64 * 1024 * 1024;
+    /// A reply up to this size is written without asking; larger ones need one of [`BIG_REPLIES`].
+    pub const SMALL_REPLY_BYTES: usize = 64 * 1024;
+    /// Replies above [`SMALL_REPLY_BYTES`] that one listener holds in memory at once.
+    pub const BIG_REPLIES: usize = 32;
+    /// How long a connection may be silent between requests: Kafka's own `connections.max.idle.ms`.
+    pub const IDLE: Bound<Duration> = Bound {
+        default: Duration::from_secs(600),
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(86_400),
+    };
+    /// How long a request may take to arrive once its first byte is there.
+    pub const READ: Bound<Duration> = Bound {
+        default: Duration::from_secs(15),
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(600),
+    };
+    /// How long a reply may take to be taken by the client, waiting for a big-reply permit included.
+    pub const WRITE: Bound<Duration> = Bound {
+        default: Duration::from_secs(30),
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(600),
+    };
+    /// How much is read from a socket at once; a buffer grows only by what has arrived.
+    pub const READ_CHUNK: usize = 16 * 1024;
+    /// Requests of one client (source address and client.id) within this time count as one in the round robin.
+    pub const SAME_CLIENT: Bound<Duration> = Bound {
+        default: Duration::from_secs(5),
+        min: Duration::from_millis(1),
+        max: Duration::from_secs(3_600),
+    };
+    /// Clients that the round robin remembers, about 64 bytes each. Beyond it each request is a turn.
+    pub const CLIENTS: usize = 100_000;
+    /// Turns (cluster, group, zone) of the round robin.
+    pub const TURNS: usize = 100_000;
+    /// Zones that metrics name; further ones are counted as `other`.
+    pub const ZONE_LABELS: usize = 256;
+}
