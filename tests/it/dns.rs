@@ -1,14 +1,15 @@
 //! DNS as `dig` and `kdig` see it, and as those see it who send odd packets, pipeline, stall or ask thousands of times.
 
-use crate::dns_fleet::{Served, fleet, key, query, read_message, record};
+use crate::dns_fleet::{Served, fleet, key, query, read_message, rebuild, record};
 use crate::dns_scenarios::{code, decode};
 use crate::support::{DEADLINE, Dig, dig, kdig, wait_for};
 use fingerpost::dns::{Rules, Settings, ZoneSettings, Zones, tcp};
-use fingerpost::model::{Lease, Moment, Source};
+use fingerpost::model::{Agent, Lease, Moment, Source};
 use hickory_proto::rr::RData;
 use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const A: u16 = 1;
@@ -350,24 +351,31 @@ fn tcp_cuts_idle_slow_and_greedy_peers() {
 fn a_large_group_is_whole_over_tcp_and_truncated_over_udp() {
     let zones = Zones::load(&[ZoneSettings::new("kafka.example")], &[]).unwrap();
     let served = Served::start(zones, Rules::default());
-    served.edit(|edit| {
-        edit.set_synced();
-        for number in 0..2_000u32 {
-            let key = key(&format!("c/g/agent-with-a-long-name-{number:05}"));
-            let words = format!("addresses=10.1.{}.{}", number / 256, number % 256);
-            let lease = Lease::new(Moment::from_millis(9_000_000), Source::new("t", 0));
-            let record = std::sync::Arc::new(record(words.split(' ')));
-            let agent = std::sync::Arc::new(fingerpost::model::Agent { key: key.clone(), record, lease });
-            if number % 500 == 499 || number < 500 {
-                crate::dns_fleet::rebuild(edit, &key, |agents, _| agents.push(agent));
-            }
-        }
-    });
+    for (group, count) in [("g", 500u32), ("huge", 2_000)] {
+        served.edit(|edit| {
+            edit.set_synced();
+            let agent = |number: u32| {
+                let key = key(&format!("c/{group}/agent-with-a-long-name-{number:05}"));
+                let words = format!("addresses=10.1.{}.{}", number / 256, number % 256);
+                let lease = Lease::new(Moment::from_millis(9_000_000), Source::new("t", 0));
+                Arc::new(Agent { key, record: Arc::new(record(words.split(' '))), lease })
+            };
+            let first = key(&format!("c/{group}/x"));
+            rebuild(edit, &first, |agents, _| agents.extend((0..count).map(agent)));
+        });
+    }
     let packet = query("_kafka._tcp.g.c.kafka.example", SRV, Some(4096));
     let short = decode(&served.udp(&packet).unwrap());
     assert!(short.metadata.truncation && short.answers.is_empty() && short.edns.is_some());
     let whole = decode(&served.tcp(&packet));
-    assert!(!whole.metadata.truncation && whole.answers.len() == 503, "{}", whole.answers.len());
+    assert!(!whole.metadata.truncation && whole.answers.len() == 500, "{}", whole.answers.len());
+    // What no message holds is answered in part: TC over TCP would leave the client with nothing.
+    let part = decode(&served.tcp(&query("_kafka._tcp.huge.c.kafka.example", SRV, None)));
+    assert!(
+        !part.metadata.truncation && (800..2_000).contains(&part.answers.len()),
+        "{}",
+        part.answers.len()
+    );
 }
 
 #[test]
