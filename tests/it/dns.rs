@@ -280,6 +280,52 @@ fn no_fleet_and_no_policy_leads_into_another_group() {
     assert!(answered > 20_000, "{answered}");
 }
 
+/// Whatever bytes come, what goes out is one message that fits, for the question that was asked.
+#[test]
+fn mutated_packets_draw_well_formed_answers_or_silence() {
+    use fingerpost::dns::Responder;
+    use fingerpost::dns::render::Transport;
+    use fingerpost::dns::respond::Asked;
+    let mut random = fastrand::Rng::with_seed(7);
+    let telemetry = fingerpost::telemetry::Telemetry::new().unwrap();
+    let counters = telemetry.dns.worker();
+    let file = crate::support::root().join("zones/kafka.example.zone");
+    let zone = ZoneSettings { file: Some(file), ..ZoneSettings::new("kafka.example") };
+    let responder = Responder::new(Zones::load(&[zone], &[]).unwrap(), Rules::default());
+    let agents = (0..30).map(|number| {
+        let lease = Lease::new(Moment::from_millis(9_000), Source::new("t", 0));
+        let words = format!("addresses=10.0.0.{number},::{number} zone=z");
+        (key(&format!("c/g/agent-{number}")), record(words.split(' ')), lease)
+    });
+    let fleet = fleet(agents);
+    let names =
+        ["g.c.kafka.example", "_kafka._tcp.g.c.kafka.example", "kafka.example", "bootstrap.kafka.example"];
+    let (mut answered, mut truncated) = (0, 0);
+    for round in 0..60_000 {
+        let kind = [A, 28, SRV, 16, 2, 255][random.usize(0..6)];
+        let edns = [None, Some(random.u16(..))][random.usize(0..2)];
+        let mut packet = query(names[random.usize(0..4)], kind, edns);
+        for _ in 0..random.usize(0..4) {
+            let at = random.usize(0..packet.len());
+            packet[at] = random.u8(..);
+        }
+        if round % 5 == 0 {
+            packet.truncate(random.usize(0..packet.len()));
+        }
+        let (now, transport, entropy) = (Moment::from_millis(5_000), Transport::Udp, random.u64(..));
+        let asked = Asked { packet: &packet, transport, fleet: &fleet, now, entropy };
+        let mut out = [0xee; 1232];
+        let len = responder.respond(asked, &counters, &mut out);
+        if len > 0 {
+            let message = decode(&out[..len]);
+            assert_eq!(message.metadata.id.to_be_bytes()[..], packet[..2]);
+            answered += 1;
+            truncated += u32::from(message.metadata.truncation);
+        }
+    }
+    assert!(answered > 20_000 && truncated > 100, "{answered} {truncated}");
+}
+
 fn framed(packet: &[u8]) -> Vec<u8> {
     [&(packet.len() as u16).to_be_bytes()[..], packet].concat()
 }
