@@ -177,3 +177,58 @@ pub mod kafka {
     /// Zones that metrics name; further ones are counted as `other`.
     pub const ZONE_LABELS: usize = 256;
 }
+
+/// The DNS front's bounds.
+pub mod dns {
+    use super::{Bound, Duration};
+
+    /// Largest UDP answer, and the size we advertise: fits every path without fragments (DNS flag day 2020).
+    pub const UDP_ANSWER: usize = 1232;
+    /// Largest UDP answer to a client without EDNS (RFC 1035 §4.2.1), and the smallest that EDNS can ask for.
+    pub const UDP_PLAIN: usize = 512;
+    /// Largest UDP query that is read. Queries have some 50 bytes, a TSIG or padding some hundred; what is longer
+    /// is cut by the kernel and thus malformed.
+    pub const UDP_QUERY: usize = 2_048;
+    /// Packets that one system call receives or sends: beyond some dozens nothing is gained.
+    pub const UDP_BATCH: usize = 64;
+    /// Bytes that the kernel holds for a UDP socket: some thousand queries while a worker is not scheduled.
+    pub const UDP_BUFFER: usize = 4 * 1024 * 1024;
+    /// How late a UDP worker may notice that it shall stop.
+    pub const UDP_WAKE: Duration = Duration::from_millis(100);
+    /// UDP workers, a thread each.
+    pub const WORKERS: Bound<usize> = Bound { default: 0, min: 0, max: 256 };
+    /// Ports that are tried when any will do and UDP and TCP must get the same.
+    pub const PORT_TRIES: usize = 16;
+    /// Largest TCP message: what its two length bytes can say.
+    pub const TCP_MESSAGE: usize = 65_535;
+    /// Largest query over TCP. More has no use, and each connection holds a buffer of this size.
+    pub const TCP_QUERY: usize = 4_096;
+    /// How long a TCP connection may be idle (RFC 7766 §6.2.3 asks for seconds).
+    pub const TCP_IDLE: Bound<Duration> = Bound {
+        default: Duration::from_secs(10),
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(120),
+    };
+    /// How long a begun query may take to arrive in full, and an answer to be taken: slow peers are cut.
+    pub const TCP_MESSAGE_TIME: Bound<Duration> = Bound {
+        default: Duration::from_secs(2),
+        min: Duration::from_millis(50),
+        max: Duration::from_secs(30),
+    };
+    /// Zones that one server serves; each query is compared with every apex.
+    pub const ZONES: usize = 64;
+    /// Largest zone file in bytes.
+    pub const ZONE_FILE_BYTES: u64 = 64 * 1024 * 1024;
+    /// Most records of one zone file.
+    pub const ZONE_RECORDS: usize = 1_000_000;
+    /// Links of a CNAME chain that one answer follows; a longer chain is left to the resolver.
+    pub const ALIASES: usize = 8;
+    /// TTL of dynamic answers in seconds: 0 makes some resolvers misbehave, long ones keep dead agents alive.
+    pub const TTL: Bound<u32> = Bound { default: 5, min: 1, max: 3_600 };
+    /// TTL of negative answers in seconds where no zone file says another.
+    pub const NEGATIVE_TTL: Bound<u32> = Bound { default: 2, min: 1, max: 3_600 };
+    /// Addresses in one answer. The most is also the size of the array that a sample is drawn into.
+    pub const SAMPLE: Bound<usize> = Bound { default: 8, min: 1, max: 32 };
+    /// Zones that a group's TXT counts; those beyond are summed up.
+    pub const TEXT_ZONES: usize = 16;
+}
