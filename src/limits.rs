@@ -33,6 +33,8 @@ pub mod registry {
     pub const RECORD_PORTS: usize = 32;
     /// Most roles of one record.
     pub const RECORD_ROLES: usize = 32;
+    /// Longest text for people (`version`, `started_at`) in bytes: it ends up in tables and TXT records.
+    pub const RECORD_TEXT: usize = 64;
     /// Longest registry key in bytes: a prefix and three labels of 63.
     pub const KEY_BYTES: usize = 512;
     /// Most agents that are held; each costs about 1 KiB. What comes beyond is refused and counted.

@@ -1,5 +1,7 @@
 //! Where heartbeats arrive: stores, the record contract, and the task that turns both into snapshots.
 
+pub mod record;
+
 use crate::model::AgentKey;
 use std::future::Future;
 use std::pin::Pin;
