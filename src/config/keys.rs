@@ -243,9 +243,15 @@ const ZONE: &[Key] = &[
     ),
     key(
         "ns",
-        Kind::NameServers,
-        Absent("[{ name = \"ns1.kafka.example\", addresses = [\"192.0.2.1\"] }]"),
-        "Name servers, where there is no zone file; `ns1.<apex>` with the listening addresses if left out.",
+        Kind::DnsNames,
+        Absent("[\"ns1.kafka.example\"]"),
+        "Name servers, where there is no zone file; `ns1.<apex>` if left out.",
+    ),
+    key(
+        "ns_addresses",
+        Kind::Ips,
+        Absent("[\"192.0.2.1\"]"),
+        "Addresses of those name servers that lie within the zone; the listening addresses if left out.",
     ),
 ];
 

@@ -16,14 +16,14 @@ mod value;
 pub use environment::Environment;
 pub use problem::{Origin, Problem, Severity};
 pub use secret::{Secret, SecretError, SecretSource, read_secret_file, shown_url};
-pub use value::{NameServer, TopicSource, TopicSpec};
+pub use value::{TopicSource, TopicSpec};
 
 use crate::limits::config as limits;
 use crate::model::{Cluster, GroupName, Zone};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -119,8 +119,10 @@ pub struct ZoneConfig {
     pub apex: String,
     /// Its zone file, resolved to a path that can be opened from here.
     pub file: Option<PathBuf>,
-    /// Name servers where there is no file; empty means `ns1.<apex>` at the listening addresses.
-    pub ns: Vec<NameServer>,
+    /// Name servers where there is no file; empty means `ns1.<apex>`.
+    pub ns: Vec<String>,
+    /// Addresses of the name servers within the zone; empty means the listening addresses.
+    pub ns_addresses: Vec<IpAddr>,
 }
 
 /// One `[[cluster]]`.
@@ -247,6 +249,11 @@ fn count(problems: &[Problem]) -> String {
         1 => "one problem".to_owned(),
         n => format!("{n} problems"),
     }
+}
+
+/// A DNS name in lower case without its last dot, or what is wrong with it.
+pub fn dns_name(text: &str) -> Result<String, String> {
+    value::read_dns_name(text).map_err(|(why, _)| why)
 }
 
 /// Reads and resolves the configuration file at `path`.
@@ -404,7 +411,7 @@ listen = "127.0.0.1:8053"
             (("[[dns.zone]]", "[[dns.zone]]\napex = \"Kafka.Example.\"\n[[dns.zone]]"), "is there twice", ""),
             (("[registry]", "[registry]\nprefix = \"a b\""), "cannot be used", ""),
             (("[registry]", "[registry]\npassword = \"x\"\npassword_file = \"y\""), "exclude each other", "file"),
-            (("file =", "ns = [\"ns.kafka.example\"]\nfile ="), "needs addresses", "addresses"),
+            (("file =", "ns = [\"ns.kafka.example\"]\nfile ="), "exclude each other", "leave ns out"),
             (("[admin]", "[admin]\ntokens = 3"), "written the wrong way", "[[admin.tokens]]"),
             (("[admin]", "[log]\nlevel = \"a=b=c\"\n[admin]"), "is no level", "debug"),
             (("partitions = 12", "partitons = 12"), "unknown key \"partitons\"", "partitions"),
@@ -443,7 +450,7 @@ listen = "127.0.0.1:8053"
             .lines()
             .filter(|line| !line.starts_with("#password =") && !line.starts_with("#token ="))
             .map(|line| {
-                let key = line.starts_with('#') && !line.starts_with("# ") && !line.starts_with("#ns");
+                let key = line.starts_with('#') && !line.starts_with("# ") && !line.starts_with("#file");
                 let head = line.starts_with("# [");
                 format!("{}\n", if key { &line[1..] } else if head { &line[2..] } else { line })
             })

@@ -93,7 +93,8 @@ fn takes(kind: Kind) -> String {
         Kind::Address => "address:port",
         Kind::Addresses => "list of address:port",
         Kind::Texts => "list of texts",
-        Kind::NameServers => "list of name servers",
+        Kind::DnsNames => "list of DNS names",
+        Kind::Ips => "list of IP addresses",
         Kind::Topics => "table",
     };
     match bounds(kind) {

@@ -4,7 +4,7 @@
 use super::problem::{Origin, Problems, nearest};
 use super::read::{Document, Found, Instance};
 use super::secret::{Secret, SecretSource, shown_url};
-use super::value::{NameServer, TopicSource, Value};
+use super::value::{TopicSource, Value};
 use super::{
     Admin, ClusterConfig, Config, Dns, EmptyPolicy, Kafka, ListenerConfig, Log, LogFormat, Registry, Setting,
     TokenConfig, ZoneConfig,
@@ -103,21 +103,15 @@ fn zones(document: &Document, folder: &Path, problems: &mut Problems) -> Vec<Zon
         if zones.iter().any(|zone| zone.apex == apex) {
             problems.error(section.origin("apex"), format!("dns.zone: the apex {apex} is there twice"), None);
         }
-        let ns = section.name_servers("ns");
+        let (ns, ns_addresses) = (section.texts("ns"), section.ips("ns_addresses"));
         let file = section.text("file").map(|file| find_file(folder, Path::new(file)));
-        if file.is_some() && !ns.is_empty() {
-            let hint = Some("leave ns out: the zone file has the name servers".to_owned());
-            problems.error(section.origin("ns"), "dns.zone: file and ns exclude each other", hint);
-        }
-        for server in &ns {
-            let inside = server.name == apex || server.name.ends_with(&format!(".{apex}"));
-            if inside && server.addresses.is_empty() {
-                let hint = Some(format!("write {{ name = {:?}, addresses = [\"…\"] }}", server.name));
-                let what = format!("dns.zone: {} lies within the zone and needs addresses", server.name);
-                problems.error(section.origin("ns"), what, hint);
+        for key in ["ns", "ns_addresses"] {
+            if file.is_some() && section.values.contains_key(key) {
+                let hint = Some(format!("leave {key} out: the zone file has the name servers"));
+                problems.error(section.origin(key), format!("dns.zone: file and {key} exclude each other"), hint);
             }
         }
-        zones.push(ZoneConfig { apex, file, ns });
+        zones.push(ZoneConfig { apex, file, ns, ns_addresses });
     }
     zones
 }
@@ -349,9 +343,9 @@ impl Instance {
         }
     }
 
-    fn name_servers(&self, key: &str) -> Vec<NameServer> {
+    fn ips(&self, key: &str) -> Vec<IpAddr> {
         match self.value(key) {
-            Some(Value::NameServers(servers)) => servers.clone(),
+            Some(Value::Ips(ips)) => ips.clone(),
             _ => Vec::new(),
         }
     }

@@ -44,8 +44,10 @@ pub enum Kind {
     Addresses,
     /// Several texts.
     Texts,
-    /// Name servers: `"ns1.example"` or `{ name = "ns1.example", addresses = ["192.0.2.1"] }`.
-    NameServers,
+    /// Several DNS names.
+    DnsNames,
+    /// Several IP addresses.
+    Ips,
     /// Where a cluster's topics come from.
     Topics,
 }
@@ -73,19 +75,10 @@ pub enum Value {
     Addresses(Vec<SocketAddr>),
     /// Texts.
     Texts(Vec<String>),
-    /// Name servers.
-    NameServers(Vec<NameServer>),
+    /// IP addresses.
+    Ips(Vec<IpAddr>),
     /// Topics.
     Topics(TopicSource),
-}
-
-/// A name server of a zone that has no zone file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NameServer {
-    /// Its DNS name, without the last dot.
-    pub name: String,
-    /// Its addresses, if its name lies within the zone and needs them.
-    pub addresses: Vec<IpAddr>,
 }
 
 /// Where a cluster's topics come from.
@@ -121,15 +114,16 @@ impl Kind {
 
     /// Whether the kind is a list, which an environment variable writes with commas.
     pub(super) fn is_list(self) -> bool {
-        matches!(self, Self::Addresses | Self::Groups | Self::Texts | Self::NameServers)
+        matches!(self, Self::Addresses | Self::Groups | Self::Texts | Self::DnsNames | Self::Ips)
     }
 
     /// Reads a literal value; what is wrong goes to `problems`.
     pub(super) fn read(self, key: &str, node: &Node, problems: &mut Problems) -> Option<Value> {
         let outcome = match self {
-            Self::NameServers => return name_servers(key, node, problems),
             Self::Topics => return topics(key, node, problems),
             Self::Addresses => return list(key, node, problems, read_address).map(Value::Addresses),
+            Self::DnsNames => return list(key, node, problems, read_dns_name).map(Value::Texts),
+            Self::Ips => return list(key, node, problems, read_ip).map(Value::Ips),
             Self::Texts => return list(key, node, problems, |text| Ok(text.to_owned())).map(Value::Texts),
             Self::Groups => {
                 return list(key, node, problems, read_group).map(Value::Groups);
@@ -198,6 +192,10 @@ fn read_address(text: &str) -> Result<SocketAddr, Wrong> {
         let hint = "write \"127.0.0.1:9092\", \"[::1]:9092\" or \"0.0.0.0:9092\"; host names are not resolved";
         (format!("{text:?} is no address with a port"), Some(hint.to_owned()))
     })
+}
+
+fn read_ip(text: &str) -> Result<IpAddr, Wrong> {
+    text.parse().map_err(|_| (format!("{text:?} is no IP address"), None))
 }
 
 fn read_url(text: &str) -> Result<Value, Wrong> {
@@ -346,35 +344,6 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn name_servers(key: &str, node: &Node, problems: &mut Problems) -> Option<Value> {
-    let Datum::List(items) = &node.datum else {
-        let hint = Some("put it in brackets: [\"ns1.example\"]".to_owned());
-        problems.error(node.at, format!("{key}: {} where a list belongs", node.datum.what()), hint);
-        return None;
-    };
-    let servers: Vec<_> = items.iter().map(|item| name_server(key, item, problems)).collect();
-    servers.into_iter().collect::<Option<Vec<_>>>().map(Value::NameServers)
-}
-
-fn name_server(key: &str, node: &Node, problems: &mut Problems) -> Option<NameServer> {
-    if let Datum::Text(_) = node.datum {
-        let Some(Value::Text(name)) = Kind::DnsName.read(key, node, problems) else { return None };
-        return Some(NameServer { name, addresses: Vec::new() });
-    }
-    let fields = Fields::of(key, node, &["name", "addresses"], problems)?;
-    let name = fields.need("name", Kind::DnsName, problems);
-    let mut addresses = Vec::new();
-    if let Some(node) = fields.get("addresses") {
-        addresses = list(&format!("{key}.addresses"), node, problems, |text| {
-            text.parse::<IpAddr>().map_err(|_| (format!("{text:?} is no IP address"), None))
-        })?;
-    }
-    match name {
-        Some(Value::Text(name)) => Some(NameServer { name, addresses }),
-        _ => None,
-    }
-}
-
 fn topics(key: &str, node: &Node, problems: &mut Problems) -> Option<Value> {
     let fields = Fields::of(key, node, &["source", "list"], problems)?;
     let source = fields.need("source", Kind::Word(&["registry", "redis", "static"]), problems)?;
@@ -453,9 +422,7 @@ impl fmt::Display for Value {
                 f.write_str(&quoted(all.iter().map(|address| format!("\"{address}\"")).collect()))
             }
             Self::Texts(all) => f.write_str(&quoted(all.iter().map(|text| format!("{text:?}")).collect())),
-            Self::NameServers(all) => {
-                f.write_str(&quoted(all.iter().map(|server| format!("{:?}", server.name)).collect()))
-            }
+            Self::Ips(all) => f.write_str(&quoted(all.iter().map(|ip| format!("\"{ip}\"")).collect())),
             Self::Topics(TopicSource::Registry) => f.write_str("{ source = \"registry\" }"),
             Self::Topics(TopicSource::Static(list)) => {
                 write!(f, "{{ source = \"static\" }} ({} topics)", list.len())

@@ -1,1 +1,15 @@
-fn main() {}
+//! The process-level tests, in one binary: linking is what takes the time. Each room has its module, and every
+//! test talks to real programs (redis-server, dig, kcat, ...) over loopback; `support` starts and stops them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod admin;
+mod agent;
+mod cli;
+mod compose;
+mod config;
+mod dns;
+mod kafka;
+mod readme;
+mod registry;
+mod server;
+mod support;

@@ -1,0 +1,1 @@
+//! The sidecar: heartbeats of a real process in a real registry.

@@ -1,0 +1,1 @@
+//! Arguments, tables and exit codes of the built program.

@@ -1,0 +1,1 @@
+//! The container files: what an engine would be given is well formed.

@@ -1,0 +1,1 @@
+//! Configuration files as the built program reads them.

@@ -1,0 +1,1 @@
+//! DNS as `dig` and `kdig` see it.

@@ -1,0 +1,1 @@
+//! The Kafka listener as real clients see it.

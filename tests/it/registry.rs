@@ -1,0 +1,1 @@
+//! Stores and the follower against a real redis-server.

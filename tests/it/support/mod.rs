@@ -1,0 +1,109 @@
+//! The harness: real processes on free loopback ports, waited for by condition and stopped by pid.
+//!
+//! | to get | call |
+//! | --- | --- |
+//! | a redis-server | [`redis()`], [`Redis::with`] |
+//! | the built program | [`fingerpost`] (keeps running), [`fingerpost_run`] (ends by itself) |
+//! | an answer of a DNS server | [`dig`], [`kdig`] |
+//! | what Kafka clients see | [`kcat`], [`python`], [`node`] |
+//! | any other program | [`Process::spawn`] (keeps running), [`run`] (ends by itself) |
+//! | a condition | [`wait_for`], [`wait_some`] |
+//!
+//! A tool that is missing fails the test and names `scripts/setup`: a skipped test looks like a passed one.
+#![allow(dead_code, unused_imports)] // a harness offers more than the tests of one day use
+
+mod clients;
+mod dig;
+mod fingerpost;
+mod process;
+mod redis;
+
+pub use clients::{kcat, node, python};
+pub use dig::{Dig, Rr, dig, kdig};
+pub use fingerpost::{Fingerpost, fingerpost, fingerpost_run};
+pub use process::{Process, Ran, Signal, run};
+pub use redis::{Redis, redis};
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How long any wait may take. Generous, for machines under load: what is waited for is a condition, so a test
+/// that passes never waits longer than it must.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Pause between two looks at a condition.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Waits until `condition` holds; fails the test with `what` after `deadline`.
+#[track_caller]
+pub fn wait_for(what: &str, deadline: Duration, mut condition: impl FnMut() -> bool) {
+    wait_some(what, deadline, || condition().then_some(()));
+}
+
+/// Waits until `look` returns something, and returns that; fails the test with `what` after `deadline`.
+#[track_caller]
+pub fn wait_some<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < deadline, "waited {deadline:?} in vain for: {what}");
+        std::thread::sleep(POLL);
+    }
+}
+
+/// A loopback port that is free for TCP and UDP at this moment. Prefer letting the server bind port 0 itself
+/// (nobody can take the port in between); this is for programs that can't.
+pub fn free_port() -> u16 {
+    for _ in 0..100 {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind a loopback TCP port");
+        let port = tcp.local_addr().expect("read the bound address").port();
+        if UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no loopback port is free for both TCP and UDP after 100 tries");
+}
+
+/// [`free_port`] with its address.
+pub fn free_address() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, free_port()).into()
+}
+
+/// The root of the source tree.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A command for a tool on the PATH; fails the test when it is not installed.
+#[track_caller]
+pub fn tool(name: &str) -> Command {
+    Command::new(find_tool(name))
+}
+
+/// Where a tool is; fails the test when it is not installed.
+#[track_caller]
+fn find_tool(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from); // not on every user's PATH
+    std::env::split_paths(&path)
+        .chain(system)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| panic!("{name} is not installed: run scripts/setup"))
+}
+
+#[test]
+#[should_panic(expected = "waited 30ms in vain for: a pig to fly")]
+fn a_wait_in_vain_says_for_what() {
+    wait_for("a pig to fly", Duration::from_millis(30), || false);
+}
+
+#[test]
+#[should_panic(expected = "run scripts/setup")]
+fn a_missing_tool_is_a_failure_not_a_skip() {
+    tool("no-such-tool-anywhere");
+}
