@@ -35,6 +35,8 @@ pub mod registry {
     pub const RECORD_ROLES: usize = 32;
     /// Longest text for people (`version`, `started_at`) in bytes: it ends up in tables and TXT records.
     pub const RECORD_TEXT: usize = 64;
+    /// Largest value of one topic's field in bytes; a right one has 70.
+    pub const TOPIC_BYTES: usize = 1024;
     /// Longest registry key in bytes: a prefix and three labels of 63.
     pub const KEY_BYTES: usize = 512;
     /// Most agents that are held; each costs about 1 KiB. What comes beyond is refused and counted.
@@ -47,6 +49,26 @@ pub mod registry {
     pub const BATCH: usize = 512;
     /// How long nudges gather before they are read. Below what a client notices, above a burst's spacing.
     pub const BATCH_DELAY: Duration = Duration::from_millis(2);
+    /// Keys asked for by one step of a scan: a few hundred microseconds of Redis' time each.
+    pub const SCAN_COUNT: usize = 1_000;
+    /// Most keys that wait to be read again; beyond it everything is read by a scan instead.
+    pub const NUDGES: usize = 65_536;
+    /// How long a changed topics hash is let alone before it is read again: it is written field by field.
+    pub const TOPICS_DELAY: Duration = Duration::from_millis(100);
+    /// How often a silent registry is asked whether it is still there: half-open connections say nothing.
+    pub const PING: Duration = Duration::from_secs(1);
+    /// How often the list of refused records is published on its own: whoever writes rubbish must not keep us busy.
+    pub const REFUSALS_DELAY: Duration = Duration::from_millis(100);
+    /// How long a key that a scan found changed may wait for its push before it counts as repaired.
+    pub const PUSH_PATIENCE: Duration = Duration::from_secs(1);
+    /// Most changes found by scans that wait for their push at a time.
+    pub const SUSPECTS: usize = 1_024;
+    /// For how long a lapsed agent can be taken back, should the registry turn out to have been lost before it lapsed.
+    pub const SECOND_THOUGHT: Duration = Duration::from_secs(10);
+    /// Most groups that are remembered; beyond it an unconfigured group is forgotten with its last agent.
+    pub const GROUPS: usize = 100_000;
+    /// How long a goodbye may take: it must not hold up the end of the process.
+    pub const GOODBYE: Duration = Duration::from_secs(2);
     /// How often everything is compared with a full scan, in case a push was lost.
     pub const RESYNC: Bound<Duration> = Bound {
         default: Duration::from_secs(30),

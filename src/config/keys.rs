@@ -115,7 +115,7 @@ const REGISTRY: &[Key] = &[
             "url",
             Kind::Url,
             Required("\"redis://127.0.0.1:6379\""),
-            "`redis://[user[:password]@]host:port[/db]`, or `memory:` for a registry within this process (one server, heartbeats over the admin API only).",
+            "`redis://[user[:password]@]host:port[/db]`, `redis+unix:///path`, or `memory:` for a registry within this process (one server, heartbeats over the admin API only).",
         ),
         "FINGERPOST_REGISTRY_URL",
     ),

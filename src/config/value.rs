@@ -199,10 +199,14 @@ fn read_ip(text: &str) -> Result<IpAddr, Wrong> {
 }
 
 fn read_url(text: &str) -> Result<Value, Wrong> {
-    const SCHEMES: [&str; 2] = ["redis://", "rediss://"];
+    const SCHEMES: [&str; 4] = ["redis://", "valkey://", "redis+unix://", "valkey+unix://"];
     let hint = || Some("write \"redis://host:6379\", or \"memory:\" for a registry within this process".to_owned());
     if text == "memory:" {
         return Ok(Value::Text(text.to_owned()));
+    }
+    if text.starts_with("rediss://") || text.starts_with("valkeys://") {
+        let hint = "use redis:// over a trusted network or through a TLS tunnel".to_owned();
+        return Err(("TLS to the registry is not built in yet".to_owned(), Some(hint)));
     }
     match SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)) {
         None => Err((format!("{:?} is no registry URL", shown_url(text)), hint())),

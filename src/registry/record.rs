@@ -120,7 +120,8 @@ fn addresses(fields: &Fields) -> Result<Vec<IpAddr>, Refused> {
     for (at, item) in list.iter().enumerate() {
         let field = || format!("addresses[{at}]");
         let text = item.as_str().ok_or_else(|| wrong(field(), item, "an IP address as text"))?;
-        let address = text.parse::<IpAddr>().map_err(|_| wrong(field(), item, "an IP address without port"))?;
+        let address =
+            text.parse::<IpAddr>().map_err(|_| wrong(field(), item, "an IP address without port"))?;
         let address = address.to_canonical();
         if !is_usable(address) {
             return Err(wrong(field(), item, "an address that a client can connect to"));
@@ -138,7 +139,9 @@ fn addresses(fields: &Fields) -> Result<Vec<IpAddr>, Refused> {
 fn ports(fields: &Fields) -> Result<BTreeMap<Label, u16>, Refused> {
     let mut out = BTreeMap::new();
     if let Some(value) = fields.get("ports") {
-        let Value::Object(ports) = value else { return Err(wrong("ports", value, "an object of ports by name")) };
+        let Value::Object(ports) = value else {
+            return Err(wrong("ports", value, "an object of ports by name"));
+        };
         if ports.len() > limits::RECORD_PORTS {
             return Err(too_many("ports", ports.len(), limits::RECORD_PORTS));
         }
@@ -364,7 +367,10 @@ mod tests {
         assert!(refused(&huge).contains("larger than 16384"));
         assert!(refused(&"[".repeat(16_000)).starts_with("value: no JSON"));
         let many: Vec<String> = (0..33).map(|i| format!("\"10.0.0.{i}\"")).collect();
-        assert!(refused(&format!(r#"{{"addresses":[{}]}}"#, many.join(","))).contains("33 entries, 32 are allowed"));
+        assert!(
+            refused(&format!(r#"{{"addresses":[{}]}}"#, many.join(",")))
+                .contains("33 entries, 32 are allowed")
+        );
         let long = format!(r#"{{"addresses":["10.0.0.1"],"advertise":"{}"}}"#, "a.".repeat(200));
         assert!(refused(&long).len() < 200, "a refusal is short whatever was written");
     }
