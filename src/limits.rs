@@ -232,3 +232,67 @@ pub mod dns {
     /// Zones that a group's TXT counts; those beyond are summed up.
     pub const TEXT_ZONES: usize = 16;
 }
+
+/// The admin API's bounds.
+pub mod admin {
+    use super::{Bound, Duration};
+
+    /// Open connections: a page, a scraper and heartbeats over HTTP need few.
+    pub const CONNECTIONS: Bound<usize> = Bound { default: 256, min: 1, max: 100_000 };
+    /// Share of the connections that one source may hold: the rest is for those who scrape and probe.
+    pub const PER_SOURCE: usize = 64;
+    /// Largest request body in bytes: a record and no more.
+    pub const BODY_BYTES: usize = super::registry::RECORD_BYTES;
+    /// Largest request head in bytes (hyper's smallest sensible buffer).
+    pub const HEAD_BYTES: usize = 16 * 1024;
+    /// Most header fields of one request.
+    pub const HEADERS: usize = 64;
+    /// How long a request's head may take to arrive; also how long an idle connection is kept.
+    pub const HEAD_TIME: Duration = Duration::from_secs(10);
+    /// How long a request may take from its head to its answer, a slow body included.
+    pub const REQUEST_TIME: Duration = Duration::from_secs(10);
+    /// How long a reader may take to accept an answer before the connection is cut, from its first byte.
+    pub const CONNECTION_TIME: Duration = Duration::from_secs(300);
+    /// Longest text from a request that is repeated in an answer or a log, in bytes.
+    pub const ECHO_BYTES: usize = 100;
+    /// Shortest token that is accepted, in bytes: shorter ones can be guessed.
+    pub const TOKEN_BYTES: usize = 16;
+    /// Most bytes that `fingerpost agents` reads of an answer (200,000 agents of 500 bytes).
+    pub const ANSWER_BYTES: u64 = 256 * 1024 * 1024;
+    /// How long `fingerpost agents` and `fingerpost check` wait for a server.
+    pub const CLIENT_TIME: Duration = Duration::from_secs(5);
+}
+
+/// Bounds of keys of the configuration whose room has none of its own.
+pub mod config {
+    use super::{Bound, Duration};
+
+    /// Largest configuration file in bytes: larger ones are not configurations.
+    pub const FILE_BYTES: u64 = 4 * 1024 * 1024;
+    /// UDP workers per address; 0 is one per core.
+    pub const DNS_WORKERS: Bound<usize> = Bound { default: 0, min: 0, max: 256 };
+    /// TTL of answers: never 0, which some resolvers treat badly; a day holds whatever is static.
+    pub const DNS_TTL: Bound<Duration> = Bound {
+        default: Duration::from_secs(5),
+        min: Duration::from_secs(1),
+        max: Duration::from_secs(86_400),
+    };
+    /// Addresses in one answer.
+    pub const DNS_SAMPLE: Bound<usize> = Bound { default: 8, min: 1, max: 64 };
+    /// UDP answers: at least 512 (RFC 1035), at most what never fragments (DNS flag day 2020).
+    pub const DNS_UDP_SIZE: Bound<usize> = Bound { default: 1_232, min: 512, max: 1_232 };
+    /// Idle DNS over TCP (RFC 7766 §6.2.3 asks for a few seconds).
+    pub const DNS_TCP_IDLE: Bound<Duration> = Bound {
+        default: Duration::from_secs(10),
+        min: Duration::from_secs(1),
+        max: Duration::from_secs(300),
+    };
+    /// Idle Kafka connections: Kafka's own `connections.max.idle.ms` is 10 minutes.
+    pub const KAFKA_IDLE: Bound<Duration> = Bound {
+        default: Duration::from_secs(600),
+        min: Duration::from_secs(1),
+        max: Duration::from_secs(86_400),
+    };
+    /// Agents per zone and group of the demo's fleet.
+    pub const DEMO_AGENTS: Bound<usize> = Bound { default: 2, min: 1, max: 40 };
+}
