@@ -71,8 +71,7 @@ async fn respond(State(shared): S, request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_) => {
             let message = format!("the request took longer than {} s", limits::REQUEST_TIME.as_secs());
-            let mut response =
-                Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", message).into_response();
+            let mut response = Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", message).into_response();
             // What is left of the body is not waited for.
             response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
             response
@@ -197,7 +196,9 @@ async fn agent(
         .and_then(|group| group.agents().iter().find(|agent| agent.key.agent.as_str() == id));
     match found {
         Some(agent) => Ok(json_answer(StatusCode::OK, &fleet::agent(agent, now))),
-        None => Err(not_known("agent", &format!("{cluster}/{group}/{id}"), "agents are listed with their group")),
+        None => {
+            Err(not_known("agent", &format!("{cluster}/{group}/{id}"), "agents are listed with their group"))
+        }
     }
 }
 
