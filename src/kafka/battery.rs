@@ -497,8 +497,6 @@ fn requests_that_abort_other_decoders_are_refused() {
     assert_eq!(malformed(3, 12, true, &[0xff, 0xff, 0xff, 0xff, 0x07, 0]), Malformed::Count);
     assert_eq!(malformed(10, 6, true, &[0, 0xff, 0xff, 0xff, 0xff, 0x0f, 0]), Malformed::Count);
     assert_eq!(malformed(10, 4, true, &[0, 0, 0]), Malformed::Null);
-    assert_eq!(malformed(3, 1, false, &[0xff, 0xff, 0xff, 0xff, 0]), Malformed::Trailing);
-    assert_eq!(malformed(18, 0, false, &[0]), Malformed::Trailing);
     assert_eq!(malformed(60, 0, true, &[]), Malformed::Short);
     assert_eq!(ask(&service, &fleet, &[0, 3, 0]), Err(Stop::Malformed(Malformed::Short)));
     assert_eq!(ask(&service, &fleet, &[0, 3, 0, 14, 0, 0, 0, 1]), Err(Stop::UnknownVersion("Metadata", 14)));
@@ -516,6 +514,15 @@ fn requests_that_abort_other_decoders_are_refused() {
         &FindCoordinatorRequest::default().with_coordinator_keys(keys),
     );
     assert_eq!(ask(&service, &fleet, &bytes), Err(Stop::TooMany("FindCoordinator", limits::REQUEST_KEYS)));
+}
+
+#[test]
+fn stray_bytes_after_a_request_are_ignored() {
+    let (service, fleet) = (service(), small_fleet());
+    // What librdkafka 2.16.0 sends for "all topics": the count takes one byte of the four that it reserved.
+    let seen = [0, 3, 0, 13, 0, 0, 0, 77, 0, 1, b'x', 0, 0, 0, 0, 0, 1, 0, 0];
+    let reply: MetadataResponse = decoded(&ask(&service, &fleet, &seen).unwrap(), 13);
+    assert_eq!(reply.topics.len(), 3);
 }
 
 #[test]

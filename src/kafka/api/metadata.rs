@@ -143,7 +143,6 @@ fn read<'a>(call: &Call<'a>) -> Result<Wanted<'a>, Stop> {
         let _topic_operations = body.bool()?;
     }
     body.tags()?;
-    body.end()?;
     Ok(wanted)
 }
 
