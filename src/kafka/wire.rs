@@ -183,6 +183,33 @@ impl<'a> Writer<'a> {
         self.out.extend_from_slice(bytes);
     }
 
+    /// Makes room for `bytes` more at once.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.out.reserve(bytes);
+    }
+
+    /// `block` as many times as `count` says, with 0, 1, 2… as an INT32 at `at` in each. Copies what is there in doubling
+    /// strides and then numbers it, which is several times as fast as block after block.
+    pub fn repeat_numbered(&mut self, block: &[u8], count: usize, at: usize) {
+        if count == 0 || block.is_empty() {
+            return;
+        }
+        let start = self.out.len();
+        let wanted = block.len() * count;
+        self.out.reserve(wanted);
+        self.out.extend_from_slice(block);
+        while self.out.len() - start < wanted {
+            let have = self.out.len() - start;
+            self.out.extend_from_within(start..start + have.min(wanted - have));
+        }
+        let blocks = self.out.get_mut(start..).unwrap_or_default().chunks_exact_mut(block.len());
+        for (index, block) in (0i32..).zip(blocks) {
+            if let Some(place) = block.get_mut(at..at + 4) {
+                place.copy_from_slice(&index.to_be_bytes());
+            }
+        }
+    }
+
     /// BOOLEAN.
     pub fn bool(&mut self, value: bool) {
         self.out.push(u8::from(value));
@@ -265,6 +292,16 @@ mod tests {
         assert_eq!(Reader::new(&[0, 5, b'a'], false).text(), Err(Malformed::Count));
         assert_eq!(Reader::new(&[0x80, 0], false).text(), Err(Malformed::Count));
         assert_eq!(Reader::new(&[0, 1, 0xff], false).text(), Err(Malformed::Text));
+    }
+
+    #[test]
+    fn blocks_are_repeated_and_numbered() {
+        for count in 0..20 {
+            let mut out = vec![9];
+            Writer::new(&mut out, false).repeat_numbered(&[7, 0, 0, 0, 0, 8], count, 1);
+            let expected = (0..count as u8).flat_map(|index| [7, 0, 0, 0, index, 8]);
+            assert_eq!(out, [9].into_iter().chain(expected).collect::<Vec<u8>>());
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use fingerpost::kafka::{self, Limits, Listener, ListenerSettings, Topics, static
 use fingerpost::model::{
     Agent, AgentId, AgentKey, Cluster, Fleet, Group, GroupName, Lease, Moment, Record, Source, Zone,
 };
+use fingerpost::placement::{self, Roster};
 use fingerpost::telemetry::Telemetry;
 use fingerpost::view::{self, Publisher};
 use serde_json::Value;
@@ -307,4 +308,63 @@ fn a_stop_ends_idle_connections_at_once() {
     assert!(begin.elapsed() < Duration::from_millis(400), "nobody had to be cut off");
     assert_eq!(telemetry.kafka.closed_of("stopping"), 8);
     assert!(streams.iter_mut().all(|stream| reply(stream).is_none()));
+}
+
+/// docs/kafka.md promises functions to others: what it says is what the code computes. (The numbers there were made by
+/// another implementation.)
+#[test]
+fn the_documented_vectors_hold() {
+    use fingerpost::placement::hash::{NODE, sip13};
+    use fingerpost::placement::node_id::Candidate;
+    let document = include_str!("../../docs/kafka.md");
+    let mut rows = Vec::new();
+    for text in ["", "abc", "fingerpost"] {
+        rows.push(format!("| `{text}` | `{:016x}` |", sip13(NODE, &[text.as_bytes()])));
+    }
+    for (agent, host, port, attempt) in [
+        ("agent-0", "10.0.1.17", 9092, 0),
+        ("agent-0", "10.0.1.17", 9092, 1),
+        ("agent-0", "10.0.1.18", 9092, 0),
+        ("agent-1", "broker-1.example.com", 19092, 0),
+        ("a", "2001:db8::17", 9092, 0),
+    ] {
+        let id = Candidate { agent, host, port, wanted: None }.hashed(attempt);
+        rows.push(format!("| `{agent}` | `{host}` | {port} | {attempt} | {id} |"));
+    }
+    for (key_type, key) in
+        [(0, "orders-service"), (0, "group-a"), (0, "group-b"), (1, "orders-service"), (1, "tx-7"), (0, "")]
+    {
+        let (equal, weighted) =
+            (coordinator([100; 3], key_type, key), coordinator([100, 300, 50], key_type, key));
+        rows.push(format!("| {key_type} | `{key}` | `{equal}` | `{weighted}` |"));
+    }
+    for (cluster, topic) in [("prod", "orders"), ("prod", "payments"), ("demo", "orders")] {
+        let id = kafka::topics::topic_id(&Cluster::parse(cluster).unwrap(), topic);
+        rows.push(format!("| `{cluster}` | `{topic}` | `{}` |", uuid::Uuid::from_bytes(id)));
+    }
+    for cluster in ["prod", "demo"] {
+        let id = kafka::topics::cluster_id(&Cluster::parse(cluster).unwrap());
+        rows.push(format!("| `{cluster}` | `{id}` |"));
+    }
+    let missing: Vec<&String> = rows.iter().filter(|row| !document.contains(row.as_str())).collect();
+    assert!(missing.is_empty(), "docs/kafka.md lacks {missing:#?}");
+}
+
+/// The coordinator of a key among agent-0, agent-1 and agent-2 of these weights.
+fn coordinator(weights: [u16; 3], key_type: i8, key: &str) -> String {
+    let agents = (0..).zip(weights).map(|(i, weight)| {
+        Arc::new(Agent {
+            key: AgentKey {
+                cluster: Cluster::parse("prod").unwrap(),
+                group: GroupName::parse("vpc-1").unwrap(),
+                agent: AgentId::parse(&format!("agent-{i}")).unwrap(),
+            },
+            record: Arc::new(Record { addresses: vec![[10, 0, 0, i].into()], weight, ..Record::default() }),
+            lease: Lease::new(Moment::from_millis(1_000), Source::new("test", 0)),
+        })
+    });
+    let (cluster, name) = (Cluster::parse("prod").unwrap(), GroupName::parse("vpc-1").unwrap());
+    let roster = Roster::of(&Group::build(cluster, name, 1, agents.collect(), Vec::new()));
+    let eligible = roster.eligible(Moment::from_millis(1));
+    placement::coordinator::choose(&eligible, key_type, key.as_bytes()).unwrap().agent.key.agent.to_string()
 }
