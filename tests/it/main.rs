@@ -8,6 +8,8 @@ mod cli;
 mod compose;
 mod config;
 mod dns;
+mod dns_fleet;
+mod dns_scenarios;
 mod kafka;
 mod readme;
 mod registry;
