@@ -11,5 +11,6 @@ mod dns;
 mod kafka;
 mod readme;
 mod registry;
+mod registry_redis;
 mod server;
 mod support;
