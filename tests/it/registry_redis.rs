@@ -1,7 +1,7 @@
 //! What only Redis can do to us: die, hang, refuse, hold something else. And the commands of docs/registry.md.
 
 use crate::registry::{Back, Rig, agent_key};
-use crate::support::{DEADLINE, Redis, Signal, redis, root, wait_for};
+use crate::support::{DEADLINE, Redis, Signal, redis, root, run, tool, wait_for};
 use fingerpost::clock::Clock;
 use fingerpost::registry::follow::{self, Settings};
 use fingerpost::registry::{Error, Options, open, probe};
@@ -207,4 +207,34 @@ fn a_probe_names_each_missing_right_and_a_wrong_password_shows_none() {
     drop(redis);
     let dead = runtime.block_on(probe(&format!("redis://{address}"), &options));
     assert!(dead[0].hint.contains("host, port"), "{dead:?}");
+}
+
+/// Runs the `redis-cli` one-liners of docs/registry.md, as they stand there, and looks at what they do.
+#[test]
+fn the_documented_one_liners_make_drain_and_remove_an_agent() {
+    let mut rig = Rig::redis();
+    let docs = std::fs::read_to_string(root().join("docs/registry.md")).unwrap();
+    let lines: Vec<String> =
+        docs.lines().filter(|line| line.starts_with("redis-cli ")).map(str::to_owned).collect();
+    let port = rig.back.redis().address().port();
+    let sh = |line: &str| {
+        let line = line.replacen("redis-cli ", &format!("redis-cli -e -p {port} "), 1);
+        run("sh", tool("sh").args(["-c", &line])).ok()
+    };
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    let ready = |rig: &Rig| {
+        let fleet = rig.view.load();
+        let group = fleet.group("prod", "vpc-1")?;
+        Some((group.ready(rig.clock.now()).count(), group.live(rig.clock.now()).count()))
+    };
+    for (line, wanted) in lines.iter().zip([(1, 1), (0, 1), (0, 0)]) {
+        sh(line);
+        wait_for(line, DEADLINE, || ready(&rig) == Some(wanted));
+    }
+    sh(&lines[3]);
+    rig.wait("the topic", |fleet| fleet.catalog("prod").is_some_and(|c| c.topics["orders"].partitions == 12));
+    let value = docs.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap().trim();
+    rig.back.redis().cli(&["SET", "fingerpost:agent:{prod}:vpc-1:a17", value, "PX", "15000"]);
+    wait_for("the whole record", DEADLINE, || ready(&rig) == Some((1, 1)));
+    assert!(rig.view.load().refused().is_empty());
 }
