@@ -126,6 +126,113 @@ pub mod tcp {
     pub const DRAIN: Duration = Duration::from_millis(500);
 }
 
+/// The Kafka front's bounds.
+pub mod kafka {
+    use super::{Bound, Duration};
+
+    /// Largest request in bytes. Discovery requests are lists of names; 1 MiB holds 25,000 topics of 40 bytes.
+    pub const FRAME_BYTES: Bound<usize> = Bound { default: 1024 * 1024, min: 1024, max: 16 * 1024 * 1024 };
+    /// Smallest request: api key, version and correlation id.
+    pub const FRAME_LEAST: usize = 8;
+    /// Most topics that one Metadata request may name.
+    pub const REQUEST_TOPICS: usize = 50_000;
+    /// Most keys of one FindCoordinator request: each is hashed with every agent of the group.
+    pub const REQUEST_KEYS: usize = 4_096;
+    /// Largest reply in bytes: 2.5 million partitions. What would be larger closes the connection.
+    pub const REPLY_BYTES: usize = 64 * 1024 * 1024;
+    /// A reply up to this size is written without asking; larger ones need one of [`BIG_REPLIES`].
+    pub const SMALL_REPLY_BYTES: usize = 64 * 1024;
+    /// Replies above [`SMALL_REPLY_BYTES`] that one listener holds in memory at once.
+    pub const BIG_REPLIES: usize = 32;
+    /// How long a connection may be silent between requests: Kafka's own `connections.max.idle.ms`.
+    pub const IDLE: Bound<Duration> = Bound {
+        default: Duration::from_secs(600),
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(86_400),
+    };
+    /// How long a request may take to arrive once its first byte is there.
+    pub const READ: Bound<Duration> = Bound {
+        default: Duration::from_secs(15),
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(600),
+    };
+    /// How long a reply may take to be taken by the client, waiting for a big-reply permit included.
+    pub const WRITE: Bound<Duration> = Bound {
+        default: Duration::from_secs(30),
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(600),
+    };
+    /// How much is read from a socket at once; a buffer grows only by what has arrived.
+    pub const READ_CHUNK: usize = 16 * 1024;
+    /// Requests of one client (source address and client.id) within this time count as one in the round robin.
+    pub const SAME_CLIENT: Bound<Duration> = Bound {
+        default: Duration::from_secs(5),
+        min: Duration::from_millis(1),
+        max: Duration::from_secs(3_600),
+    };
+    /// Clients that the round robin remembers, about 64 bytes each. Beyond it each request is a turn.
+    pub const CLIENTS: usize = 100_000;
+    /// Turns (cluster, group, zone) of the round robin.
+    pub const TURNS: usize = 100_000;
+    /// Zones that metrics name; further ones are counted as `other`.
+    pub const ZONE_LABELS: usize = 256;
+}
+
+/// The DNS front's bounds.
+pub mod dns {
+    use super::{Bound, Duration};
+
+    /// Largest UDP answer, and the size we advertise: fits every path without fragments (DNS flag day 2020).
+    pub const UDP_ANSWER: usize = 1232;
+    /// Largest UDP answer to a client without EDNS (RFC 1035 §4.2.1), and the smallest that EDNS can ask for.
+    pub const UDP_PLAIN: usize = 512;
+    /// Largest UDP query that is read. Queries have some 50 bytes, a TSIG or padding some hundred; what is longer
+    /// is cut by the kernel and thus malformed.
+    pub const UDP_QUERY: usize = 2_048;
+    /// Packets that one system call receives or sends: beyond some dozens nothing is gained.
+    pub const UDP_BATCH: usize = 64;
+    /// Bytes that the kernel holds for a UDP socket: some thousand queries while a worker is not scheduled.
+    pub const UDP_BUFFER: usize = 4 * 1024 * 1024;
+    /// How late a UDP worker may notice that it shall stop.
+    pub const UDP_WAKE: Duration = Duration::from_millis(100);
+    /// UDP workers, a thread each.
+    pub const WORKERS: Bound<usize> = Bound { default: 0, min: 0, max: 256 };
+    /// Ports that are tried when any will do and UDP and TCP must get the same.
+    pub const PORT_TRIES: usize = 16;
+    /// Largest TCP message: what its two length bytes can say.
+    pub const TCP_MESSAGE: usize = 65_535;
+    /// Largest query over TCP. More has no use, and each connection holds a buffer of this size.
+    pub const TCP_QUERY: usize = 4_096;
+    /// How long a TCP connection may be idle (RFC 7766 §6.2.3 asks for seconds).
+    pub const TCP_IDLE: Bound<Duration> = Bound {
+        default: Duration::from_secs(10),
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(120),
+    };
+    /// How long a begun query may take to arrive in full, and an answer to be taken: slow peers are cut.
+    pub const TCP_MESSAGE_TIME: Bound<Duration> = Bound {
+        default: Duration::from_secs(2),
+        min: Duration::from_millis(50),
+        max: Duration::from_secs(30),
+    };
+    /// Zones that one server serves; each query is compared with every apex.
+    pub const ZONES: usize = 64;
+    /// Largest zone file in bytes.
+    pub const ZONE_FILE_BYTES: u64 = 64 * 1024 * 1024;
+    /// Most records of one zone file.
+    pub const ZONE_RECORDS: usize = 1_000_000;
+    /// Links of a CNAME chain that one answer follows; a longer chain is left to the resolver.
+    pub const ALIASES: usize = 8;
+    /// TTL of dynamic answers in seconds: 0 makes some resolvers misbehave, long ones keep dead agents alive.
+    pub const TTL: Bound<u32> = Bound { default: 5, min: 1, max: 3_600 };
+    /// TTL of negative answers in seconds where no zone file says another.
+    pub const NEGATIVE_TTL: Bound<u32> = Bound { default: 2, min: 1, max: 3_600 };
+    /// Addresses in one answer. The most is also the size of the array that a sample is drawn into.
+    pub const SAMPLE: Bound<usize> = Bound { default: 8, min: 1, max: 32 };
+    /// Zones that a group's TXT counts; those beyond are summed up.
+    pub const TEXT_ZONES: usize = 16;
+}
+
 /// The admin API's bounds.
 pub mod admin {
     use super::{Bound, Duration};
@@ -165,18 +272,27 @@ pub mod config {
     /// UDP workers per address; 0 is one per core.
     pub const DNS_WORKERS: Bound<usize> = Bound { default: 0, min: 0, max: 256 };
     /// TTL of answers: never 0, which some resolvers treat badly; a day holds whatever is static.
-    pub const DNS_TTL: Bound<Duration> =
-        Bound { default: Duration::from_secs(5), min: Duration::from_secs(1), max: Duration::from_secs(86_400) };
+    pub const DNS_TTL: Bound<Duration> = Bound {
+        default: Duration::from_secs(5),
+        min: Duration::from_secs(1),
+        max: Duration::from_secs(86_400),
+    };
     /// Addresses in one answer.
     pub const DNS_SAMPLE: Bound<usize> = Bound { default: 8, min: 1, max: 64 };
     /// UDP answers: at least 512 (RFC 1035), at most what never fragments (DNS flag day 2020).
     pub const DNS_UDP_SIZE: Bound<usize> = Bound { default: 1_232, min: 512, max: 1_232 };
     /// Idle DNS over TCP (RFC 7766 §6.2.3 asks for a few seconds).
-    pub const DNS_TCP_IDLE: Bound<Duration> =
-        Bound { default: Duration::from_secs(10), min: Duration::from_secs(1), max: Duration::from_secs(300) };
+    pub const DNS_TCP_IDLE: Bound<Duration> = Bound {
+        default: Duration::from_secs(10),
+        min: Duration::from_secs(1),
+        max: Duration::from_secs(300),
+    };
     /// Idle Kafka connections: Kafka's own `connections.max.idle.ms` is 10 minutes.
-    pub const KAFKA_IDLE: Bound<Duration> =
-        Bound { default: Duration::from_secs(600), min: Duration::from_secs(1), max: Duration::from_secs(86_400) };
+    pub const KAFKA_IDLE: Bound<Duration> = Bound {
+        default: Duration::from_secs(600),
+        min: Duration::from_secs(1),
+        max: Duration::from_secs(86_400),
+    };
     /// Agents per zone and group of the demo's fleet.
     pub const DEMO_AGENTS: Bound<usize> = Bound { default: 2, min: 1, max: 40 };
 }

@@ -80,7 +80,8 @@ fn every_line_that_the_demo_prints_for_pasting_answers() {
     demo.process().wait_for_line("a kcat line", |line| line.trim().starts_with("kcat "));
     demo.process().wait_for_line("a dig line", |line| line.trim().starts_with("dig "));
     let printed = demo.process().stdout();
-    let lines = printed.lines().map(str::trim).filter(|line| line.starts_with("dig ") || line.starts_with("kcat "));
+    let lines =
+        printed.lines().map(str::trim).filter(|line| line.starts_with("dig ") || line.starts_with("kcat "));
     for line in lines {
         let ran = run(line, Command::new("bash").args(["-c", line]));
         assert_eq!(ran.code(), 0, "{line}\n{}{}", ran.stdout, ran.stderr);

@@ -5,7 +5,8 @@
 //! | a redis-server | [`redis()`], [`Redis::with`] |
 //! | the built program | [`fingerpost`] (keeps running), [`fingerpost_run`] (ends by itself) |
 //! | an answer of a DNS server | [`dig`], [`kdig`] |
-//! | what Kafka clients see | [`kcat`], [`python`], [`node`] |
+//! | what Kafka clients see | [`kcat`], [`python`], [`node`], [`kafka_view`], [`KafkaClient`] |
+//! | an HTTP reply | [`http_get`], [`http`] |
 //! | any other program | [`Process::spawn`] (keeps running), [`run`] (ends by itself) |
 //! | a condition | [`wait_for`], [`wait_some`] |
 //!
@@ -17,12 +18,14 @@ mod dig;
 mod fingerpost;
 mod process;
 mod redis;
+mod wire;
 
 pub use clients::{kcat, node, python};
 pub use dig::{Dig, Rr, dig, kdig};
 pub use fingerpost::{Fingerpost, fingerpost, fingerpost_run};
 pub use process::{Process, Ran, Signal, run};
 pub use redis::{Redis, redis};
+pub use wire::{KafkaClient, KafkaView, http, http_get, kafka_view};
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
