@@ -10,7 +10,8 @@ use super::{print, run::until_signal};
 use crate::clock::Clock;
 use crate::config::{self, Config, Environment, Problem, Severity};
 use crate::limits::admin as limits;
-use crate::registry::{self, Options};
+use crate::registry;
+use crate::server::settings;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -71,8 +72,8 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<Ex
     let categories = walk(&arguments.config, arguments.config_only, environment)?;
     print(&match if arguments.json { Output::Json } else { arguments.output } {
         Output::Json => report::json(&categories),
-        Output::Text => report::text(&categories, false),
-        Output::Short => report::text(&categories, true),
+        Output::Text => report::text(&categories, false, arguments.config_only),
+        Output::Short => report::text(&categories, true, arguments.config_only),
     });
     let failed = categories
         .iter()
@@ -138,20 +139,21 @@ fn configuration(path: &Path, environment: &Environment) -> (Category, Option<Co
 }
 
 fn zones(config: &Config) -> Vec<Check> {
-    let mut checks = Vec::new();
+    let problems = match settings::zones(config) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems,
+    };
+    let failed = |problem: &crate::dns::Problem| Check::failed(problem.to_string(), "the zone cannot be served so");
+    let mut checks: Vec<Check> = problems.iter().map(failed).collect();
     for zone in &config.dns.zones {
-        let description = match &zone.file {
-            Some(file) => format!("zone {} from {}", zone.apex, file.display()),
-            None => format!("zone {} without a file", zone.apex),
-        };
-        checks.push(match &zone.file {
-            None => Check::passed(description),
-            Some(file) => match std::fs::read(file) {
-                Ok(_) => Check::passed(description),
-                Err(error) => Check::failed(description, format!("the file cannot be read: {error}"))
-                    .hint("paths are looked for beside the configuration, then in the working directory"),
-            },
-        });
+        match &zone.file {
+            Some(file) if problems.iter().any(|problem| problem.file.as_ref() == Some(file)) => {}
+            Some(file) => checks.push(Check::passed(format!("zone {} from {}", zone.apex, file.display()))),
+            None if problems.is_empty() => {
+                checks.push(Check::passed(format!("zone {} without a file", zone.apex)));
+            }
+            None => {}
+        }
     }
     checks
 }
@@ -181,15 +183,8 @@ fn secrets(config: &Config) -> Vec<Check> {
 
 fn registry(config: &Config) -> Result<Vec<Check>, Failure> {
     let description = format!("{} can be followed", config.registry.shown());
-    let password = match config.registry.password.as_ref().map(|source| source.read()).transpose() {
-        Ok(password) => password.map(|secret| secret.expose().to_owned()),
-        Err(_) => return Ok(vec![Check::skipped(description, "its password cannot be read")]),
-    };
-    let options = Options {
-        prefix: config.registry.prefix.clone(),
-        password,
-        operation: config.registry.operation_timeout,
-        clock: Clock::machine(),
+    let Ok(options) = settings::registry_options(config, &Clock::machine()) else {
+        return Ok(vec![Check::skipped(description, "its password cannot be read")]);
     };
     let url = config.registry.url.expose().to_owned();
     let problems = until_signal(async |stop| {

@@ -5,7 +5,7 @@ use serde_json::json;
 use std::fmt::Write;
 
 /// For people. `short` leaves out what passed and is meant to be pasted.
-pub(super) fn text(categories: &[Category], short: bool) -> String {
+pub(super) fn text(categories: &[Category], short: bool, config_only: bool) -> String {
     let mut text = String::new();
     for category in categories {
         let shown: Vec<&Check> =
@@ -19,7 +19,7 @@ pub(super) fn text(categories: &[Category], short: bool) -> String {
         }
         text.push('\n');
     }
-    let _ = writeln!(text, "{}", verdict(categories));
+    let _ = writeln!(text, "{}", verdict(categories, config_only));
     if short {
         let _ = writeln!(text, "fingerpost {}", env!("CARGO_PKG_VERSION"));
     }
@@ -49,13 +49,14 @@ fn count(categories: &[Category], outcome: Outcome) -> usize {
     categories.iter().flat_map(|category| &category.checks).filter(|check| check.outcome == outcome).count()
 }
 
-fn verdict(categories: &[Category]) -> String {
+fn verdict(categories: &[Category], config_only: bool) -> String {
     let (failed, warnings, skipped) = (
         count(categories, Outcome::Failed),
         count(categories, Outcome::Warning),
         count(categories, Outcome::Skipped),
     );
     let mut parts = vec![match failed {
+        0 if config_only => "√ the configuration is right".to_owned(),
         0 => "√ ready to serve".to_owned(),
         1 => "× 1 problem".to_owned(),
         n => format!("× {n} problems"),
