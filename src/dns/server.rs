@@ -8,7 +8,7 @@ use super::zones::Zones;
 use crate::clock::Clock;
 use crate::limits::dns as limits;
 use crate::net;
-use crate::telemetry::dns::{Door, Metrics};
+use crate::telemetry::dns::Metrics;
 use crate::view::View;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
