@@ -1,14 +1,15 @@
 //! DNS as `dig` and `kdig` see it, and as those see it who send odd packets, pipeline, stall or ask thousands of times.
 
-use crate::dns_fleet::{Served, fleet, key, query, read_message, record};
+use crate::dns_fleet::{Served, fleet, key, query, read_message, rebuild, record};
 use crate::dns_scenarios::{code, decode};
 use crate::support::{DEADLINE, Dig, dig, kdig, wait_for};
 use fingerpost::dns::{Rules, Settings, ZoneSettings, Zones, tcp};
-use fingerpost::model::{Lease, Moment, Source};
+use fingerpost::model::{Agent, Lease, Moment, Source};
 use hickory_proto::rr::RData;
 use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const A: u16 = 1;
@@ -279,6 +280,52 @@ fn no_fleet_and_no_policy_leads_into_another_group() {
     assert!(answered > 20_000, "{answered}");
 }
 
+/// Whatever bytes come, what goes out is one message that fits, for the question that was asked.
+#[test]
+fn mutated_packets_draw_well_formed_answers_or_silence() {
+    use fingerpost::dns::Responder;
+    use fingerpost::dns::render::Transport;
+    use fingerpost::dns::respond::Asked;
+    let mut random = fastrand::Rng::with_seed(7);
+    let telemetry = fingerpost::telemetry::Telemetry::new().unwrap();
+    let counters = telemetry.dns.worker();
+    let file = crate::support::root().join("zones/kafka.example.zone");
+    let zone = ZoneSettings { file: Some(file), ..ZoneSettings::new("kafka.example") };
+    let responder = Responder::new(Zones::load(&[zone], &[]).unwrap(), Rules::default());
+    let agents = (0..30).map(|number| {
+        let lease = Lease::new(Moment::from_millis(9_000), Source::new("t", 0));
+        let words = format!("addresses=10.0.0.{number},::{number} zone=z");
+        (key(&format!("c/g/agent-{number}")), record(words.split(' ')), lease)
+    });
+    let fleet = fleet(agents);
+    let names =
+        ["g.c.kafka.example", "_kafka._tcp.g.c.kafka.example", "kafka.example", "bootstrap.kafka.example"];
+    let (mut answered, mut truncated) = (0, 0);
+    for round in 0..60_000 {
+        let kind = [A, 28, SRV, 16, 2, 255][random.usize(0..6)];
+        let edns = [None, Some(random.u16(..))][random.usize(0..2)];
+        let mut packet = query(names[random.usize(0..4)], kind, edns);
+        for _ in 0..random.usize(0..4) {
+            let at = random.usize(0..packet.len());
+            packet[at] = random.u8(..);
+        }
+        if round % 5 == 0 {
+            packet.truncate(random.usize(0..packet.len()));
+        }
+        let (now, transport, entropy) = (Moment::from_millis(5_000), Transport::Udp, random.u64(..));
+        let asked = Asked { packet: &packet, transport, fleet: &fleet, now, entropy };
+        let mut out = [0xee; 1232];
+        let len = responder.respond(asked, &counters, &mut out);
+        if len > 0 {
+            let message = decode(&out[..len]);
+            assert_eq!(message.metadata.id.to_be_bytes()[..], packet[..2]);
+            answered += 1;
+            truncated += u32::from(message.metadata.truncation);
+        }
+    }
+    assert!(answered > 20_000 && truncated > 100, "{answered} {truncated}");
+}
+
 fn framed(packet: &[u8]) -> Vec<u8> {
     [&(packet.len() as u16).to_be_bytes()[..], packet].concat()
 }
@@ -350,24 +397,31 @@ fn tcp_cuts_idle_slow_and_greedy_peers() {
 fn a_large_group_is_whole_over_tcp_and_truncated_over_udp() {
     let zones = Zones::load(&[ZoneSettings::new("kafka.example")], &[]).unwrap();
     let served = Served::start(zones, Rules::default());
-    served.edit(|edit| {
-        edit.set_synced();
-        for number in 0..2_000u32 {
-            let key = key(&format!("c/g/agent-with-a-long-name-{number:05}"));
-            let words = format!("addresses=10.1.{}.{}", number / 256, number % 256);
-            let lease = Lease::new(Moment::from_millis(9_000_000), Source::new("t", 0));
-            let record = std::sync::Arc::new(record(words.split(' ')));
-            let agent = std::sync::Arc::new(fingerpost::model::Agent { key: key.clone(), record, lease });
-            if number % 500 == 499 || number < 500 {
-                crate::dns_fleet::rebuild(edit, &key, |agents, _| agents.push(agent));
-            }
-        }
-    });
+    for (group, count) in [("g", 500u32), ("huge", 2_000)] {
+        served.edit(|edit| {
+            edit.set_synced();
+            let agent = |number: u32| {
+                let key = key(&format!("c/{group}/agent-with-a-long-name-{number:05}"));
+                let words = format!("addresses=10.1.{}.{}", number / 256, number % 256);
+                let lease = Lease::new(Moment::from_millis(9_000_000), Source::new("t", 0));
+                Arc::new(Agent { key, record: Arc::new(record(words.split(' '))), lease })
+            };
+            let first = key(&format!("c/{group}/x"));
+            rebuild(edit, &first, |agents, _| agents.extend((0..count).map(agent)));
+        });
+    }
     let packet = query("_kafka._tcp.g.c.kafka.example", SRV, Some(4096));
     let short = decode(&served.udp(&packet).unwrap());
     assert!(short.metadata.truncation && short.answers.is_empty() && short.edns.is_some());
     let whole = decode(&served.tcp(&packet));
-    assert!(!whole.metadata.truncation && whole.answers.len() == 503, "{}", whole.answers.len());
+    assert!(!whole.metadata.truncation && whole.answers.len() == 500, "{}", whole.answers.len());
+    // What no message holds is answered in part: TC over TCP would leave the client with nothing.
+    let part = decode(&served.tcp(&query("_kafka._tcp.huge.c.kafka.example", SRV, None)));
+    assert!(
+        !part.metadata.truncation && (800..2_000).contains(&part.answers.len()),
+        "{}",
+        part.answers.len()
+    );
 }
 
 #[test]
