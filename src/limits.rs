@@ -33,6 +33,10 @@ pub mod registry {
     pub const RECORD_PORTS: usize = 32;
     /// Most roles of one record.
     pub const RECORD_ROLES: usize = 32;
+    /// Longest text for people (`version`, `started_at`) in bytes: it ends up in tables and TXT records.
+    pub const RECORD_TEXT: usize = 64;
+    /// Largest value of one topic's field in bytes; a right one has 70.
+    pub const TOPIC_BYTES: usize = 1024;
     /// Longest registry key in bytes: a prefix and three labels of 63.
     pub const KEY_BYTES: usize = 512;
     /// Most agents that are held; each costs about 1 KiB. What comes beyond is refused and counted.
@@ -41,10 +45,32 @@ pub mod registry {
     pub const REFUSALS: usize = 1_000;
     /// Most topics that are read of one cluster.
     pub const TOPICS: usize = 100_000;
+    /// Most clusters whose topics are held.
+    pub const CATALOGS: usize = 1_000;
     /// Most keys read by one pipeline: a nudge waits for at most this many others.
     pub const BATCH: usize = 512;
     /// How long nudges gather before they are read. Below what a client notices, above a burst's spacing.
     pub const BATCH_DELAY: Duration = Duration::from_millis(2);
+    /// Keys asked for by one step of a scan: a few hundred microseconds of Redis' time each.
+    pub const SCAN_COUNT: usize = 1_000;
+    /// Most keys that wait to be read again; beyond it everything is read by a scan instead.
+    pub const NUDGES: usize = 65_536;
+    /// How long a changed topics hash is let alone before it is read again: it is written field by field.
+    pub const TOPICS_DELAY: Duration = Duration::from_millis(100);
+    /// How often a silent registry is asked whether it is still there: half-open connections say nothing.
+    pub const PING: Duration = Duration::from_secs(1);
+    /// How often the list of refused records is published on its own: whoever writes rubbish must not keep us busy.
+    pub const REFUSALS_DELAY: Duration = Duration::from_millis(100);
+    /// How long a key that a scan found changed may wait for its push before it counts as repaired.
+    pub const PUSH_PATIENCE: Duration = Duration::from_secs(1);
+    /// Most changes found by scans that wait for their push at a time.
+    pub const SUSPECTS: usize = 1_024;
+    /// For how long a lapsed agent can be taken back, should the registry turn out to have been lost before it lapsed.
+    pub const SECOND_THOUGHT: Duration = Duration::from_secs(10);
+    /// Most groups that are remembered; beyond it an unconfigured group is forgotten with its last agent.
+    pub const GROUPS: usize = 100_000;
+    /// How long a goodbye may take: it must not hold up the end of the process.
+    pub const GOODBYE: Duration = Duration::from_secs(2);
     /// How often everything is compared with a full scan, in case a push was lost.
     pub const RESYNC: Bound<Duration> = Bound {
         default: Duration::from_secs(30),
@@ -102,6 +128,58 @@ pub mod tcp {
     pub const DRAIN: Duration = Duration::from_millis(500);
 }
 
+/// The Kafka front's bounds.
+pub mod kafka {
+    use super::{Bound, Duration};
+
+    /// Largest request in bytes. Discovery requests are lists of names; 1 MiB holds 25,000 topics of 40 bytes.
+    pub const FRAME_BYTES: Bound<usize> = Bound { default: 1024 * 1024, min: 1024, max: 16 * 1024 * 1024 };
+    /// Smallest request: api key, version and correlation id.
+    pub const FRAME_LEAST: usize = 8;
+    /// Most topics that one Metadata request may name.
+    pub const REQUEST_TOPICS: usize = 50_000;
+    /// Most keys of one FindCoordinator request: each is hashed with every agent of the group.
+    pub const REQUEST_KEYS: usize = 4_096;
+    /// Largest reply in bytes: 2.5 million partitions. What would be larger closes the connection.
+    pub const REPLY_BYTES: usize = 64 * 1024 * 1024;
+    /// A reply up to this size is written without asking; larger ones need one of [`BIG_REPLIES`].
+    pub const SMALL_REPLY_BYTES: usize = 64 * 1024;
+    /// Replies above [`SMALL_REPLY_BYTES`] that one listener holds in memory at once.
+    pub const BIG_REPLIES: usize = 32;
+    /// How long a connection may be silent between requests: Kafka's own `connections.max.idle.ms`.
+    pub const IDLE: Bound<Duration> = Bound {
+        default: Duration::from_secs(600),
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(86_400),
+    };
+    /// How long a request may take to arrive once its first byte is there.
+    pub const READ: Bound<Duration> = Bound {
+        default: Duration::from_secs(15),
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(600),
+    };
+    /// How long a reply may take to be taken by the client, waiting for a big-reply permit included.
+    pub const WRITE: Bound<Duration> = Bound {
+        default: Duration::from_secs(30),
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(600),
+    };
+    /// How much is read from a socket at once; a buffer grows only by what has arrived.
+    pub const READ_CHUNK: usize = 16 * 1024;
+    /// Requests of one client (source address and client.id) within this time count as one in the round robin.
+    pub const SAME_CLIENT: Bound<Duration> = Bound {
+        default: Duration::from_secs(5),
+        min: Duration::from_millis(1),
+        max: Duration::from_secs(3_600),
+    };
+    /// Clients that the round robin remembers, about 64 bytes each. Beyond it each request is a turn.
+    pub const CLIENTS: usize = 100_000;
+    /// Turns (cluster, group, zone) of the round robin.
+    pub const TURNS: usize = 100_000;
+    /// Zones that metrics name; further ones are counted as `other`.
+    pub const ZONE_LABELS: usize = 256;
+}
+
 /// The DNS front's bounds.
 pub mod dns {
     use super::{Bound, Duration};
@@ -157,54 +235,42 @@ pub mod dns {
     pub const TEXT_ZONES: usize = 16;
 }
 
-/// The Kafka front's bounds.
-pub mod kafka {
+/// The admin API's bounds.
+pub mod admin {
     use super::{Bound, Duration};
 
-    /// Largest request in bytes. Discovery requests are lists of names; 1 MiB holds 25,000 topics of 40 bytes.
-    pub const FRAME_BYTES: Bound<usize> = Bound { default: 1024 * 1024, min: 1024, max: 16 * 1024 * 1024 };
-    /// Smallest request: api key, version and correlation id.
-    pub const FRAME_LEAST: usize = 8;
-    /// Most topics that one Metadata request may name.
-    pub const REQUEST_TOPICS: usize = 50_000;
-    /// Most keys of one FindCoordinator request: each is hashed with every agent of the group.
-    pub const REQUEST_KEYS: usize = 4_096;
-    /// Largest reply in bytes: 2.5 million partitions. What would be larger closes the connection.
-    pub const REPLY_BYTES: usize = 64 * 1024 * 1024;
-    /// A reply up to this size is written without asking; larger ones need one of [`BIG_REPLIES`].
-    pub const SMALL_REPLY_BYTES: usize = 64 * 1024;
-    /// Replies above [`SMALL_REPLY_BYTES`] that one listener holds in memory at once.
-    pub const BIG_REPLIES: usize = 32;
-    /// How long a connection may be silent between requests: Kafka's own `connections.max.idle.ms`.
-    pub const IDLE: Bound<Duration> = Bound {
-        default: Duration::from_secs(600),
-        min: Duration::from_millis(100),
-        max: Duration::from_secs(86_400),
-    };
-    /// How long a request may take to arrive once its first byte is there.
-    pub const READ: Bound<Duration> = Bound {
-        default: Duration::from_secs(15),
-        min: Duration::from_millis(100),
-        max: Duration::from_secs(600),
-    };
-    /// How long a reply may take to be taken by the client, waiting for a big-reply permit included.
-    pub const WRITE: Bound<Duration> = Bound {
-        default: Duration::from_secs(30),
-        min: Duration::from_millis(100),
-        max: Duration::from_secs(600),
-    };
-    /// How much is read from a socket at once; a buffer grows only by what has arrived.
-    pub const READ_CHUNK: usize = 16 * 1024;
-    /// Requests of one client (source address and client.id) within this time count as one in the round robin.
-    pub const SAME_CLIENT: Bound<Duration> = Bound {
-        default: Duration::from_secs(5),
-        min: Duration::from_millis(1),
-        max: Duration::from_secs(3_600),
-    };
-    /// Clients that the round robin remembers, about 64 bytes each. Beyond it each request is a turn.
-    pub const CLIENTS: usize = 100_000;
-    /// Turns (cluster, group, zone) of the round robin.
-    pub const TURNS: usize = 100_000;
-    /// Zones that metrics name; further ones are counted as `other`.
-    pub const ZONE_LABELS: usize = 256;
+    /// Open connections: a page, a scraper and heartbeats over HTTP need few.
+    pub const CONNECTIONS: Bound<usize> = Bound { default: 256, min: 1, max: 100_000 };
+    /// Share of the connections that one source may hold: the rest is for those who scrape and probe.
+    pub const PER_SOURCE: usize = 64;
+    /// Largest request body in bytes: a record and no more.
+    pub const BODY_BYTES: usize = super::registry::RECORD_BYTES;
+    /// Largest request head in bytes (hyper's smallest sensible buffer).
+    pub const HEAD_BYTES: usize = 16 * 1024;
+    /// Most header fields of one request.
+    pub const HEADERS: usize = 64;
+    /// How long a request's head may take to arrive; also how long an idle connection is kept.
+    pub const HEAD_TIME: Duration = Duration::from_secs(10);
+    /// How long a request may take from its head to its answer, a slow body included.
+    pub const REQUEST_TIME: Duration = Duration::from_secs(10);
+    /// How long a reader may take to accept an answer before the connection is cut, from its first byte.
+    pub const CONNECTION_TIME: Duration = Duration::from_secs(300);
+    /// Longest text from a request that is repeated in an answer or a log, in bytes.
+    pub const ECHO_BYTES: usize = 100;
+    /// Shortest token that is accepted, in bytes: shorter ones can be guessed.
+    pub const TOKEN_BYTES: usize = 16;
+    /// Most bytes that `fingerpost agents` reads of an answer (200,000 agents of 500 bytes).
+    pub const ANSWER_BYTES: u64 = 256 * 1024 * 1024;
+    /// How long `fingerpost agents` and `fingerpost check` wait for a server.
+    pub const CLIENT_TIME: Duration = Duration::from_secs(5);
+}
+
+/// Bounds of keys of the configuration whose room has none of its own.
+pub mod config {
+    use super::Bound;
+
+    /// Largest configuration file in bytes: larger ones are not configurations.
+    pub const FILE_BYTES: u64 = 4 * 1024 * 1024;
+    /// Agents per zone and group of the demo's fleet.
+    pub const DEMO_AGENTS: Bound<usize> = Bound { default: 2, min: 1, max: 40 };
 }

@@ -8,7 +8,7 @@ use super::zones::Zones;
 use crate::clock::Clock;
 use crate::limits::dns as limits;
 use crate::net;
-use crate::telemetry::dns::{Door, Metrics};
+use crate::telemetry::dns::Metrics;
 use crate::view::View;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -178,7 +178,7 @@ impl Server {
                 settings: self.tcp,
             };
             let counts = Arc::new(net::tcp::Counts::default());
-            self.metrics.listener(door(Arc::clone(&counts)));
+            self.metrics.listener(Arc::clone(&counts));
             tracing::info!(%address, "DNS is answering");
             let serve =
                 net::tcp::serve(tcp, self.tcp.connections, counts, stop.clone(), move |stream, _, stop| {
@@ -194,16 +194,6 @@ impl Server {
             // An error means that the thread is gone without a word, which is what we wait for.
             let _ = worker.await;
         }
-    }
-}
-
-/// Reads a listener's counts for `/metrics`.
-fn door(counts: Arc<net::tcp::Counts>) -> impl Fn() -> Door + Send + 'static {
-    move || Door {
-        open: counts.open.load(Ordering::Relaxed),
-        accepted: counts.accepted.load(Ordering::Relaxed),
-        over_source_limit: counts.over_source_limit.load(Ordering::Relaxed),
-        errors: counts.errors.load(Ordering::Relaxed),
     }
 }
 

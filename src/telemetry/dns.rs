@@ -165,29 +165,10 @@ pub struct Metrics {
     cells: Arc<Mutex<Cells>>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Cells {
     workers: Vec<Arc<Counters>>,
-    doors: Vec<Box<dyn Fn() -> Door + Send>>,
-}
-
-impl std::fmt::Debug for Cells {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} workers, {} listeners", self.workers.len(), self.doors.len())
-    }
-}
-
-/// What a TCP listener counts at its door.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Door {
-    /// Connections open now.
-    pub open: u64,
-    /// Accepted so far.
-    pub accepted: u64,
-    /// Closed at once because their source had its share.
-    pub over_source_limit: u64,
-    /// Errors of accept itself.
-    pub errors: u64,
+    tcp: Vec<Arc<super::tcp::Counts>>,
 }
 
 impl Metrics {
@@ -208,9 +189,9 @@ impl Metrics {
         self.add(Counters::new(true))
     }
 
-    /// Adds a TCP listener, by what reads its counts.
-    pub fn listener(&self, door: impl Fn() -> Door + Send + 'static) {
-        self.cells.lock().unwrap_or_else(PoisonError::into_inner).doors.push(Box::new(door));
+    /// Adds a TCP listener's counts.
+    pub fn listener(&self, counts: Arc<super::tcp::Counts>) {
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner).tcp.push(counts);
     }
 
     fn add(&self, counters: Counters) -> Arc<Counters> {
@@ -284,15 +265,16 @@ impl Collector for Exposed {
             });
             families.push(family(name, help, MetricType::COUNTER, metrics.collect()));
         }
-        let doors: Vec<Door> = cells.doors.iter().map(|read| read()).collect();
-        let total = |pick: fn(&Door) -> u64| doors.iter().map(pick).sum::<u64>();
+        let tcp = |pick: &dyn Fn(&super::tcp::Counts) -> &AtomicU64| {
+            cells.tcp.iter().map(|counts| pick(counts).load(Ordering::Relaxed)).sum::<u64>()
+        };
         let mut open = proto::Gauge::default();
-        open.set_value(total(|door| door.open) as f64);
+        open.set_value(tcp(&|counts| &counts.open) as f64);
         families.push(family(OPEN_NAME, OPEN_HELP, MetricType::GAUGE, vec![Metric::from_gauge(open)]));
         let results = [
-            counter(total(|door| door.accepted), &[("result", "accepted")]),
-            counter(total(|door| door.over_source_limit), &[("result", "over_source_limit")]),
-            counter(total(|door| door.errors), &[("result", "error")]),
+            counter(tcp(&|counts| &counts.accepted), &[("result", "accepted")]),
+            counter(tcp(&|counts| &counts.over_source_limit), &[("result", "over_source_limit")]),
+            counter(tcp(&|counts| &counts.errors), &[("result", "error")]),
         ];
         families.push(family(CONNECTIONS_NAME, CONNECTIONS_HELP, MetricType::COUNTER, results.into()));
         families.retain(|family| !family.get_metric().is_empty());

@@ -13,5 +13,6 @@ mod dns_scenarios;
 mod kafka;
 mod readme;
 mod registry;
+mod registry_redis;
 mod server;
 mod support;
