@@ -131,7 +131,9 @@ impl Gate {
             Some(token) if token.write && token.scope.sees(cluster, Some(group)) => {
                 Ok(Caller { name: token.name.clone(), scope: token.scope.clone() })
             }
-            Some(token) if token.write => Err(lacks(&token.name, &token.scope, "write", cluster, Some(group))),
+            Some(token) if token.write => {
+                Err(lacks(&token.name, &token.scope, "write", cluster, Some(group)))
+            }
             Some(token) => Err(Refusal::new(
                 StatusCode::FORBIDDEN,
                 "read_only",
@@ -274,7 +276,8 @@ mod tests {
     fn rights_are_those_of_the_token_and_no_others() {
         let gate = gate(true);
         let uri = Uri::from_static("/v1");
-        let code = |result: Result<Caller, Refusal>| result.map_or_else(|refusal| refusal.status.as_u16(), |_| 200);
+        let code =
+            |result: Result<Caller, Refusal>| result.map_or_else(|refusal| refusal.status.as_u16(), |_| 200);
         let bearer = |name: &str| headers(&[("authorization", &format!("Bearer {name}-0123456789abcdef"))]);
         let matrix = |name: &str| {
             let headers = if name.is_empty() { HeaderMap::new() } else { bearer(name) };
@@ -305,13 +308,24 @@ mod tests {
         let gate = gate(false);
         let uri = Uri::from_static("/v1");
         let read = |host: &str| gate.read(&headers(&[("host", host)]), &uri).is_ok();
-        for host in ["127.0.0.1:8053", "[::1]:8053", "[::1]", "localhost", "LocalHost:8053", "a.localhost", "fp.corp:1"] {
+        for host in [
+            "127.0.0.1:8053",
+            "[::1]:8053",
+            "[::1]",
+            "localhost",
+            "LocalHost:8053",
+            "a.localhost",
+            "fp.corp:1",
+        ] {
             assert!(read(host), "{host}");
         }
-        for host in ["evil.example", "evil.example:8053", "127.0.0.1.evil.example", "localhost.evil", ":8053", ""] {
+        for host in
+            ["evil.example", "evil.example:8053", "127.0.0.1.evil.example", "localhost.evil", ":8053", ""]
+        {
             assert!(!read(host), "{host}");
         }
-        let write = |pairs: &[(&'static str, &str)]| gate.write(&headers(pairs), &uri, "prod", "vpc-1").is_ok();
+        let write =
+            |pairs: &[(&'static str, &str)]| gate.write(&headers(pairs), &uri, "prod", "vpc-1").is_ok();
         let host = ("host", "127.0.0.1:8053");
         assert!(write(&[]));
         assert!(write(&[host]));

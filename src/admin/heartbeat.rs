@@ -93,12 +93,15 @@ fn lease(asked: Option<&str>, headers: &HeaderMap) -> Result<Duration, Refusal> 
     let Some(text) = asked.or(header) else { return Ok(limits::LEASE.default) };
     let wrong = |why: String| {
         let bounds = format!("{} to {}", shown(limits::LEASE.min), shown(limits::LEASE.max));
-        Refusal::new(StatusCode::BAD_REQUEST, "bad_lease", format!("lease {:?}: {why}", brief(text)))
-            .hint(format!("write ?lease=15s; {bounds} are allowed, {} is usual", shown(limits::LEASE.default)))
+        Refusal::new(StatusCode::BAD_REQUEST, "bad_lease", format!("lease {:?}: {why}", brief(text))).hint(
+            format!("write ?lease=15s; {bounds} are allowed, {} is usual", shown(limits::LEASE.default)),
+        )
     };
     let lease = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => humantime::parse_duration(text).map_err(|error| wrong(format!("it is no duration: {error}")))?,
+        Err(_) => {
+            humantime::parse_duration(text).map_err(|error| wrong(format!("it is no duration: {error}")))?
+        }
     };
     if limits::LEASE.holds(lease) { Ok(lease) } else { Err(wrong("it is out of bounds".to_owned())) }
 }

@@ -62,7 +62,9 @@ impl Default for Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It would be open to others.
-    #[error("the admin API at {0} can be reached from elsewhere and has no token: set one, or listen at 127.0.0.1")]
+    #[error(
+        "the admin API at {0} can be reached from elsewhere and has no token: set one, or listen at 127.0.0.1"
+    )]
     Open(SocketAddr),
     /// A token can be guessed.
     #[error("the admin token {0:?} is shorter than {1} bytes: make one with `openssl rand -hex 32`")]
@@ -100,11 +102,8 @@ impl Server {
         }
         let listener = tcp::bind(listen).map_err(|error| Error::Bind(listen, error))?;
         let address = listener.local_addr().map_err(|error| Error::Bind(listen, error))?;
-        let gate = auth::Gate {
-            tokens: settings.tokens,
-            public_read: settings.public_read,
-            hosts: settings.hosts,
-        };
+        let gate =
+            auth::Gate { tokens: settings.tokens, public_read: settings.public_read, hosts: settings.hosts };
         let limits = tcp::Limits {
             connections: settings.connections,
             per_source: settings.connections.min(limits::PER_SOURCE),

@@ -69,16 +69,14 @@ async fn respond(State(shared): S, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     // A body that is announced as too large is not waited for.
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    let large = announced.and_then(|text| text.parse::<u64>().ok()).is_some_and(|n| n > limits::BODY_BYTES as u64);
-    let work = async {
-        if large { heartbeat::too_large().into_response() } else { next.run(request).await }
-    };
+    let large =
+        announced.and_then(|text| text.parse::<u64>().ok()).is_some_and(|n| n > limits::BODY_BYTES as u64);
+    let work = async { if large { heartbeat::too_large().into_response() } else { next.run(request).await } };
     let mut response = match tokio::time::timeout(limits::REQUEST_TIME, work).await {
         Ok(response) => response,
         Err(_) => {
             let message = format!("the request took longer than {} s", limits::REQUEST_TIME.as_secs());
-            let mut response =
-                Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", message).into_response();
+            let mut response = Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", message).into_response();
             // What is left of the body is not waited for.
             response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
             response
@@ -203,7 +201,9 @@ async fn agent(
         .and_then(|group| group.agents().iter().find(|agent| agent.key.agent.as_str() == id));
     match found {
         Some(agent) => Ok(json_answer(StatusCode::OK, &fleet::agent(agent, now))),
-        None => Err(not_known("agent", &format!("{cluster}/{group}/{id}"), "agents are listed with their group")),
+        None => {
+            Err(not_known("agent", &format!("{cluster}/{group}/{id}"), "agents are listed with their group"))
+        }
     }
 }
 

@@ -21,7 +21,8 @@ struct Running {
 
 async fn start(settings: Settings, url: &str) -> Running {
     let clock = Clock::machine();
-    let options = Options { clock: clock.clone(), operation: Duration::from_millis(200), ..Options::default() };
+    let options =
+        Options { clock: clock.clone(), operation: Duration::from_millis(200), ..Options::default() };
     let registry = registry::open(url, &options).unwrap();
     let (publisher, view) = view::channel();
     let telemetry = Telemetry::new().unwrap();
@@ -110,7 +111,9 @@ async fn a_heartbeat_over_http_is_served_and_a_goodbye_removes_it() {
     assert_eq!(server.get("/v1/clusters/PROD").await.json()["clusters"][0]["name"], "prod");
     assert_eq!(server.get("/v1/clusters/prod/groups/vpc-1").await.json()["ready"], 1);
     assert_eq!(server.get(AGENT).await.json()["addresses"][0], "10.0.1.17");
-    for missing in ["/v1/clusters/dev", "/v1/clusters/prod/groups/x", "/v1/clusters/prod/groups/vpc-1/agents/a2"] {
+    for missing in
+        ["/v1/clusters/dev", "/v1/clusters/prod/groups/x", "/v1/clusters/prod/groups/vpc-1/agents/a2"]
+    {
         let answer = server.get(missing).await;
         assert_eq!((answer.status, answer.code().as_str()), (404, "not_found"), "{missing}");
     }
@@ -141,7 +144,8 @@ async fn what_the_registry_would_refuse_is_refused_with_the_reason() {
     assert_eq!(put(AGENT, "fingerpost-lease: nope\r\n", RECORD).await.1, "bad_lease");
     assert_eq!(put(&format!("{AGENT}?lease=5s&lease=6s"), "", RECORD).await.1, "bad_request");
     for name in ["az-a1", "_a", "a.b", "%20", &"x".repeat(64)] {
-        let (status, code, _) = put(&format!("/v1/clusters/prod/groups/vpc-1/agents/{name}"), "", RECORD).await;
+        let (status, code, _) =
+            put(&format!("/v1/clusters/prod/groups/vpc-1/agents/{name}"), "", RECORD).await;
         assert_eq!((status, code.as_str()), (400, "bad_name"), "{name}");
     }
     let (status, code, _) = put("/v1/clusters/prod/groups/vpc-1/agents/%ff", "", RECORD).await;
@@ -233,7 +237,8 @@ async fn pages_of_other_sites_get_nothing() {
     let read = request("GET /v1/clusters HTTP/1.1\r\nhost: evil.example:8053\r\n");
     let answer = server.raw(read.as_bytes()).await;
     assert_eq!((answer.status, answer.code().as_str()), (403, "unknown_host"));
-    let write = request(&format!("DELETE {AGENT} HTTP/1.1\r\nhost: localhost\r\norigin: http://evil.example\r\n"));
+    let write =
+        request(&format!("DELETE {AGENT} HTTP/1.1\r\nhost: localhost\r\norigin: http://evil.example\r\n"));
     assert_eq!(server.raw(write.as_bytes()).await.code(), "cross_site");
     let preflight = server.ask("OPTIONS", AGENT, "origin: http://evil.example\r\n", "").await;
     assert_eq!(preflight.status, 405);
@@ -254,7 +259,10 @@ async fn ten_thousand_junk_paths_make_one_metric() {
             let request = format!("GET /junk/{i}/%2e%2e HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
             writer.write_all(request.as_bytes()).await.unwrap();
         }
-        writer.write_all(b"GET /live HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n").await.unwrap();
+        writer
+            .write_all(b"GET /live HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")
+            .await
+            .unwrap();
     };
     let receive = async {
         let mut all = Vec::new();
@@ -268,7 +276,11 @@ async fn ten_thousand_junk_paths_make_one_metric() {
     assert!(text.contains("fingerpost_admin_requests_total{route=\"other\",status=\"404\"} 10000"), "{text}");
     assert!(!text.contains("junk"));
     let listed = server.get("/nowhere").await;
-    assert!(listed.json()["error"]["hint"].as_str().unwrap().contains("GET /v1/clusters,"), "{}", listed.body);
+    assert!(
+        listed.json()["error"]["hint"].as_str().unwrap().contains("GET /v1/clusters,"),
+        "{}",
+        listed.body
+    );
     assert_eq!(server.ask("POST", "/live", "", "").await.code(), "wrong_method");
     server.end().await;
 }
@@ -286,7 +298,8 @@ async fn slow_and_oversized_requests_are_cut() {
     assert_eq!(server.raw(long.as_bytes()).await.status, 431);
     let many: String = (0..100).map(|i| format!("x{i}: y\r\n")).collect();
     assert_eq!(server.raw(format!("GET /live HTTP/1.1\r\n{many}\r\n").as_bytes()).await.status, 431);
-    let lie = format!("PUT {AGENT} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 99999999999\r\n\r\n{RECORD}");
+    let lie =
+        format!("PUT {AGENT} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 99999999999\r\n\r\n{RECORD}");
     assert_eq!(server.raw(lie.as_bytes()).await.status, 413);
     assert_eq!(server.raw(b"\x16\x03\x01\x02\x00").await.status, 400);
     assert_eq!(server.get("/live").await.status, 200, "others are served on");

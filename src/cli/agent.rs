@@ -62,8 +62,9 @@ fn agent_id(arguments: &Agent) -> Result<AgentId, Failure> {
         return Ok(id.clone());
     }
     let ask = "give one with --agent";
-    let name = host_name()
-        .ok_or_else(|| Failure::new(USAGE, "this host's name cannot be found for the agent's id").next(ask))?;
+    let name = host_name().ok_or_else(|| {
+        Failure::new(USAGE, "this host's name cannot be found for the agent's id").next(ask)
+    })?;
     let short = name.split('.').next().unwrap_or_default();
     AgentId::parse(short).map_err(|error| {
         Failure::new(USAGE, format!("the host's name {short:?} cannot be the agent's id: {error}")).next(ask)
@@ -80,22 +81,25 @@ fn host_name() -> Option<String> {
 }
 
 fn open(arguments: &Agent, environment: &Environment) -> Result<Registry, Failure> {
-    let url = arguments.registry.as_deref().or(environment.get("FINGERPOST_REGISTRY_URL")).ok_or_else(|| {
-        Failure::new(USAGE, "no registry is given")
-            .next("add --registry redis://HOST:6379, or set FINGERPOST_REGISTRY_URL")
-    })?;
+    let url =
+        arguments.registry.as_deref().or(environment.get("FINGERPOST_REGISTRY_URL")).ok_or_else(|| {
+            Failure::new(USAGE, "no registry is given")
+                .next("add --registry redis://HOST:6379, or set FINGERPOST_REGISTRY_URL")
+        })?;
     if url.starts_with("memory:") {
-        return Err(Failure::new(USAGE, "memory: is a registry within a server's process, out of an agent's reach")
-            .next("name the Redis that the servers follow, or heartbeat over a server's admin API"));
+        return Err(Failure::new(
+            USAGE,
+            "memory: is a registry within a server's process, out of an agent's reach",
+        )
+        .next("name the Redis that the servers follow, or heartbeat over a server's admin API"));
     }
     let options = Options {
         prefix: arguments.prefix.clone(),
         password: password(arguments, environment)?.map(|secret| secret.expose().to_owned()),
         ..Options::default()
     };
-    registry::open(url, &options).map_err(|error| {
-        Failure::from(CONFIG, &error).next(format!("look at --registry {}", shown_url(url)))
-    })
+    registry::open(url, &options)
+        .map_err(|error| Failure::from(CONFIG, &error).next(format!("look at --registry {}", shown_url(url))))
 }
 
 fn password(arguments: &Agent, environment: &Environment) -> Result<Option<Secret>, Failure> {

@@ -98,7 +98,8 @@ fn refused(server: &str, status: u16, body: &[u8]) -> Failure {
 
 /// Keeps what was asked for.
 fn keep(fleet: &mut FleetJson, cluster: Option<&str>, group: Option<&str>) {
-    let wanted = |wanted: Option<&str>, name: &str| wanted.is_none_or(|wanted| wanted.eq_ignore_ascii_case(name));
+    let wanted =
+        |wanted: Option<&str>, name: &str| wanted.is_none_or(|wanted| wanted.eq_ignore_ascii_case(name));
     fleet.clusters.retain(|entry| wanted(cluster, &entry.name));
     for entry in &mut fleet.clusters {
         entry.groups.retain(|entry| wanted(group, &entry.name));
@@ -234,9 +235,7 @@ mod tests {
                 "addresses": ["10.0.1.17", "2001:db8::17"], "ports": { "kafka": 9092 },
                 "advertised_host": "10.0.1.17", "weight": 100, "roles": [], "source": "memory:" })
         };
-        let group = |name: &str, agents: serde_json::Value| {
-            json!({ "cluster": "prod", "name": name, "live": 1, "ready": 1, "agents": agents, "departed": [] })
-        };
+        let group = |name: &str, agents: serde_json::Value| json!({ "cluster": "prod", "name": name, "live": 1, "ready": 1, "agents": agents, "departed": [] });
         let agents = json!([
             agent("a-1", Some("us-east-1a"), "ready", true, 12_345),
             agent("a-2", None, "draining", true, 3_700_000),

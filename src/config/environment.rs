@@ -18,9 +18,8 @@ pub struct Environment {
 impl Environment {
     /// This process's.
     pub fn of_process() -> Self {
-        let all = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        });
+        let all = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Self::of(all)
     }
 
@@ -53,7 +52,8 @@ impl Environment {
     /// Variables of our prefix that nothing reads.
     pub(super) fn unknown(&self) -> impl Iterator<Item = &str> {
         self.ours.keys().map(String::as_str).filter(|name| {
-            let of_file = SECTIONS.iter().flat_map(|section| section.keys).any(|key| key.environment == Some(name));
+            let of_file =
+                SECTIONS.iter().flat_map(|section| section.keys).any(|key| key.environment == Some(name));
             !of_file && !OF_COMMANDS.contains(name)
         })
     }

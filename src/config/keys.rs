@@ -224,11 +224,21 @@ const DNS: &[Key] = &[
         Is("1024"),
         "Open TCP connections of one source (IPv6: of one /64).",
     ),
-    key("tcp_idle", Kind::time(&dns::TCP_IDLE), Is("\"10s\""), "An idle TCP connection is closed after this."),
+    key(
+        "tcp_idle",
+        Kind::time(&dns::TCP_IDLE),
+        Is("\"10s\""),
+        "An idle TCP connection is closed after this.",
+    ),
 ];
 
 const ZONE: &[Key] = &[
-    key("apex", Kind::DnsName, Required("\"kafka.example\""), "The zone's name: what the parent zone delegates."),
+    key(
+        "apex",
+        Kind::DnsName,
+        Required("\"kafka.example\""),
+        "The zone's name: what the parent zone delegates.",
+    ),
     key(
         "file",
         Kind::Path,
@@ -286,7 +296,12 @@ const LISTENER: &[Key] = &[
     key("listen", Kind::Address, Required("\"127.0.0.1:9092\""), "Its address. Port 0 takes a free one."),
     key("cluster", Kind::Cluster, Required("\"prod\""), "The cluster: the name of a `[[cluster]]`."),
     key("group", Kind::Group, Required("\"vpc-1\""), "The group of everybody who connects here."),
-    key("zone", Kind::Zone, Absent("\"us-east-1a\""), "The zone of clients that name none in their client.id."),
+    key(
+        "zone",
+        Kind::Zone,
+        Absent("\"us-east-1a\""),
+        "The zone of clients that name none in their client.id.",
+    ),
 ];
 
 const ADMIN: &[Key] = &[
@@ -317,7 +332,12 @@ const ADMIN: &[Key] = &[
         ),
         "FINGERPOST_ADMIN_TOKEN",
     ),
-    key("public_read", Kind::Flag, Is("false"), "Let everybody read the fleet, where tokens are needed to write."),
+    key(
+        "public_read",
+        Kind::Flag,
+        Is("false"),
+        "Let everybody read the fleet, where tokens are needed to write.",
+    ),
     key(
         "hosts",
         Kind::Texts,
@@ -347,7 +367,12 @@ const LOG: &[Key] = &[
         "FINGERPOST_LOG",
     ),
     from(
-        key("format", Kind::Word(&["text", "json"]), Is("\"text\""), "`text` for people, `json` for machines."),
+        key(
+            "format",
+            Kind::Word(&["text", "json"]),
+            Is("\"text\""),
+            "`text` for people, `json` for machines.",
+        ),
         "FINGERPOST_LOG_FORMAT",
     ),
 ];

@@ -315,7 +315,9 @@ listen = "127.0.0.1:8053"
         };
         found
             .into_iter()
-            .map(|problem| (format!("{}: {}", problem.place, problem.message), problem.hint.unwrap_or_default()))
+            .map(|problem| {
+                (format!("{}: {}", problem.place, problem.message), problem.hint.unwrap_or_default())
+            })
             .collect()
     }
 
@@ -368,7 +370,10 @@ listen = "127.0.0.1:8053"
     #[test]
     fn not_toml_is_told_with_its_place_and_the_rest_is_still_read() {
         let found = problems("[registry]\nurl = \n[dns]\ntttl = 3\n", &[]);
-        assert!(found.iter().any(|(m, _)| m.starts_with("some/f.toml:2:") && m.contains("not TOML")), "{found:?}");
+        assert!(
+            found.iter().any(|(m, _)| m.starts_with("some/f.toml:2:") && m.contains("not TOML")),
+            "{found:?}"
+        );
         assert!(found.iter().any(|(m, _)| m.starts_with("some/f.toml:4:1")), "{found:?}");
         assert!(matches!(with("\u{0}", &[]), Err(Error::Invalid(_))));
     }
@@ -401,14 +406,30 @@ listen = "127.0.0.1:8053"
     #[test]
     fn what_is_wrong_as_a_whole_is_refused() {
         for (change, message, hint) in [
-            (("127.0.0.1:8053", "127.0.0.1:9092"), "127.0.0.1:9092 is taken by 127.0.0.1:9092", "another port"),
-            (("127.0.0.1:8053", "0.0.0.0:8053"), "can be reached from elsewhere, and there is no token", "token_file"),
+            (
+                ("127.0.0.1:8053", "127.0.0.1:9092"),
+                "127.0.0.1:9092 is taken by 127.0.0.1:9092",
+                "another port",
+            ),
+            (
+                ("127.0.0.1:8053", "0.0.0.0:8053"),
+                "can be reached from elsewhere, and there is no token",
+                "token_file",
+            ),
             (("127.0.0.1:8053", "[::ffff:10.0.0.1]:8053"), "there is no token", "127.0.0.1"),
-            (("cluster = \"prod\"", "cluster = \"prud\""), "there is no cluster prud", "did you mean \"prod\"?"),
+            (
+                ("cluster = \"prod\"", "cluster = \"prud\""),
+                "there is no cluster prud",
+                "did you mean \"prod\"?",
+            ),
             (("[[cluster]]", "[[cluster]]\nname = \"prod\"\n[[cluster]]"), "cluster prod is there twice", ""),
             (("[[dns.zone]]", "[[dns.zone]]\napex = \"Kafka.Example.\"\n[[dns.zone]]"), "is there twice", ""),
             (("[registry]", "[registry]\nprefix = \"a b\""), "cannot be used", ""),
-            (("[registry]", "[registry]\npassword = \"x\"\npassword_file = \"y\""), "exclude each other", "file"),
+            (
+                ("[registry]", "[registry]\npassword = \"x\"\npassword_file = \"y\""),
+                "exclude each other",
+                "file",
+            ),
             (("file =", "ns = [\"ns.kafka.example\"]\nfile ="), "exclude each other", "leave ns out"),
             (("[admin]", "[admin]\ntokens = 3"), "written the wrong way", "[[admin.tokens]]"),
             (("[admin]", "[log]\nlevel = \"a=b=c\"\n[admin]"), "is no level", "debug"),
@@ -425,7 +446,9 @@ listen = "127.0.0.1:8053"
 
     #[test]
     fn a_line_that_may_hold_a_secret_is_not_repeated() {
-        let Err(Error::Invalid(found)) = with("[admin]\ntoken = 7\nlisten = 7\n", &[]) else { panic!("valid?") };
+        let Err(Error::Invalid(found)) = with("[admin]\ntoken = 7\nlisten = 7\n", &[]) else {
+            panic!("valid?")
+        };
         let shown = |line| found.iter().find(|p| p.place.ends_with(line)).unwrap().excerpt.clone();
         assert_eq!(shown(":2:9"), None);
         assert_eq!(shown(":3:10"), Some(("listen = 7".to_owned(), 10)));
@@ -434,7 +457,11 @@ listen = "127.0.0.1:8053"
     #[test]
     fn the_example_file_is_the_table_of_keys_and_holds_the_defaults() {
         let written = include_str!("../../examples/fingerpost.toml");
-        assert_eq!(written, reference::example(), "run `fingerpost reference example > examples/fingerpost.toml`");
+        assert_eq!(
+            written,
+            reference::example(),
+            "run `fingerpost reference example > examples/fingerpost.toml`"
+        );
         let config = with(written, &[]).unwrap();
         assert!(config.warnings.is_empty(), "{:?}", config.warnings);
         let defaults = with("[registry]\nurl = \"redis://127.0.0.1:6379\"\n", &[]).unwrap();
@@ -450,7 +477,16 @@ listen = "127.0.0.1:8053"
             .map(|line| {
                 let key = line.starts_with('#') && !line.starts_with("# ") && !line.starts_with("#file");
                 let head = line.starts_with("# [");
-                format!("{}\n", if key { &line[1..] } else if head { &line[2..] } else { line })
+                format!(
+                    "{}\n",
+                    if key {
+                        &line[1..]
+                    } else if head {
+                        &line[2..]
+                    } else {
+                        line
+                    }
+                )
             })
             .collect();
         let config = with(&all, &[]).unwrap_or_else(|error| panic!("{error:?} in {all}"));
@@ -483,6 +519,9 @@ listen = "127.0.0.1:8053"
     #[test]
     fn the_reference_page_has_the_table_of_keys() {
         let page = include_str!("../../docs/config.md");
-        assert!(page.contains(&reference::tables()), "run `fingerpost reference tables` and put it in docs/config.md");
+        assert!(
+            page.contains(&reference::tables()),
+            "run `fingerpost reference tables` and put it in docs/config.md"
+        );
     }
 }

@@ -80,7 +80,8 @@ fn report_unknown_sections(root: &[Entry], prefix: &str, problems: &mut Problems
             (_, Some(section)) => Some(format!("it belongs under {}", section.head())),
             (hint, None) => hint,
         };
-        let what = if matches!(entry.value.datum, Datum::Table(_) | Datum::List(_)) { "section" } else { "key" };
+        let what =
+            if matches!(entry.value.datum, Datum::Table(_) | Datum::List(_)) { "section" } else { "key" };
         problems.error(entry.at, format!("unknown {what} {:?}", entry.key), hint);
     }
 }
@@ -104,7 +105,9 @@ fn occurrences<'a>(
                 for item in items {
                     match &item.datum {
                         Datum::Table(entries) => tables.push((item.at, entries)),
-                        other => problems.error(item.at, format!("{} where a table belongs", other.what()), None),
+                        other => {
+                            problems.error(item.at, format!("{} where a table belongs", other.what()), None)
+                        }
                     }
                 }
             }
@@ -170,7 +173,8 @@ fn report_unknown_keys(section: &Section, entries: &[Entry], problems: &mut Prob
         if section.key(&entry.key).is_some() || is_section(&below) {
             continue;
         }
-        let subsections = SECTIONS.iter().filter_map(|other| other.name.strip_prefix(section.name)?.strip_prefix('.'));
+        let subsections =
+            SECTIONS.iter().filter_map(|other| other.name.strip_prefix(section.name)?.strip_prefix('.'));
         let known: Vec<&str> = section.keys.iter().map(|key| key.name).chain(subsections).collect();
         let elsewhere = SECTIONS.iter().find(|other| other.key(&entry.key).is_some());
         let hint = match (nearest_name(&entry.key, known.iter().copied()), elsewhere) {

@@ -33,13 +33,17 @@ fn head(section: &Section) -> String {
 
 fn describe(text: &mut String, section: &Section, key: &Key) {
     let _ = writeln!(text, "# {}", key.meaning.replace('`', ""));
-    let notes: Vec<String> =
-        [bounds(key.kind), key.environment.map(|name| format!("environment: {name}"))].into_iter().flatten().collect();
+    let notes: Vec<String> = [bounds(key.kind), key.environment.map(|name| format!("environment: {name}"))]
+        .into_iter()
+        .flatten()
+        .collect();
     if !notes.is_empty() {
         let _ = writeln!(text, "# ({})", notes.join("; "));
     }
     let line = match key.default {
-        Fallback::Is(value) | Fallback::Required(value) if !is_left_out(section) => format!("{} = {value}", key.name),
+        Fallback::Is(value) | Fallback::Required(value) if !is_left_out(section) => {
+            format!("{} = {value}", key.name)
+        }
         Fallback::Is(value) | Fallback::Required(value) | Fallback::Absent(value) => {
             format!("#{} = {value}", key.name)
         }

@@ -46,8 +46,13 @@ fn registry(document: &Document, folder: &Path, problems: &mut Problems) -> Opti
     let prefix = section.text("prefix")?;
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':');
     if prefix.len() > 64 || !prefix.chars().all(legal) || prefix.ends_with(':') {
-        let hint = "1 to 64 of a-z, A-Z, 0-9, '-', '_', '.', '/' and ':', without a ':' at the end".to_owned();
-        problems.error(section.origin("prefix"), format!("registry.prefix: {prefix:?} cannot be used"), Some(hint));
+        let hint =
+            "1 to 64 of a-z, A-Z, 0-9, '-', '_', '.', '/' and ':', without a ':' at the end".to_owned();
+        problems.error(
+            section.origin("prefix"),
+            format!("registry.prefix: {prefix:?} cannot be used"),
+            Some(hint),
+        );
     }
     Some(Registry {
         url: Secret::new(url),
@@ -107,7 +112,11 @@ fn zones(document: &Document, folder: &Path, problems: &mut Problems) -> Vec<Zon
         for key in ["ns", "ns_addresses"] {
             if file.is_some() && section.values.contains_key(key) {
                 let hint = Some(format!("leave {key} out: the zone file has the name servers"));
-                problems.error(section.origin(key), format!("dns.zone: file and {key} exclude each other"), hint);
+                problems.error(
+                    section.origin(key),
+                    format!("dns.zone: file and {key} exclude each other"),
+                    hint,
+                );
             }
         }
         zones.push(ZoneConfig { apex, file, ns, ns_addresses });
@@ -122,10 +131,15 @@ fn clusters(document: &Document, problems: &mut Problems) -> Vec<(Origin, Cluste
         let Some(name) = section.cluster("name") else { continue };
         let at = section.origin("name");
         let canonical = |name: &Cluster| name.as_str().replace('_', "-");
-        if let Some((_, other)) = clusters.iter().find(|(_, other)| canonical(&other.name) == canonical(&name)) {
+        if let Some((_, other)) =
+            clusters.iter().find(|(_, other)| canonical(&other.name) == canonical(&name))
+        {
             let what = match other.name == name {
                 true => format!("cluster {name} is there twice"),
-                false => format!("clusters {name} and {} share a name in DNS, where _ may be written -", other.name),
+                false => format!(
+                    "clusters {name} and {} share a name in DNS, where _ may be written -",
+                    other.name
+                ),
             };
             problems.error(at, what, None);
             continue;
@@ -188,19 +202,30 @@ fn admin(document: &Document, folder: &Path, problems: &mut Problems) -> Option<
     let section = document.all("admin").first()?;
     let mut tokens = Vec::new();
     if let Some(secret) = section.secret("token", "token_file", folder, problems) {
-        tokens.push(TokenConfig { name: "admin".to_owned(), secret, cluster: None, group: None, write: true });
+        tokens.push(TokenConfig {
+            name: "admin".to_owned(),
+            secret,
+            cluster: None,
+            group: None,
+            write: true,
+        });
     }
     for part in document.all("admin.tokens") {
         tokens.extend(token(part, folder, problems));
     }
     for (index, token) in tokens.iter().enumerate() {
         if tokens.iter().take(index).any(|other| other.name == token.name) {
-            problems.error(section.at, format!("admin.tokens: the name {:?} is there twice", token.name), None);
+            problems.error(
+                section.at,
+                format!("admin.tokens: the name {:?} is there twice", token.name),
+                None,
+            );
         }
     }
     let listen = section.addresses("listen").and_then(|all| all.first().copied())?;
     if tokens.is_empty() && !listen.ip().to_canonical().is_loopback() {
-        let hint = "set token_file under [admin], or FINGERPOST_ADMIN_TOKEN, or listen at 127.0.0.1".to_owned();
+        let hint =
+            "set token_file under [admin], or FINGERPOST_ADMIN_TOKEN, or listen at 127.0.0.1".to_owned();
         let what = format!("admin.listen: {listen} can be reached from elsewhere, and there is no token");
         problems.error(section.origin("listen"), what, Some(hint));
     }
@@ -220,7 +245,8 @@ fn token(section: &Instance, folder: &Path, problems: &mut Problems) -> Option<T
         problems.error(section.origin("group"), "admin.tokens: group without cluster", hint);
     }
     let secret = section.secret("token", "token_file", folder, problems);
-    if secret.is_none() && !section.values.contains_key("token") && !section.values.contains_key("token_file") {
+    if secret.is_none() && !section.values.contains_key("token") && !section.values.contains_key("token_file")
+    {
         problems.error(section.at, "admin.tokens: token_file is missing", None);
     }
     let (name, write) = (section.text("name")?.to_owned(), section.flag("write")?);
@@ -389,7 +415,9 @@ impl Instance {
             problems.error(file.origin, what, Some("keep the file".to_owned()));
         }
         match (given, file) {
-            (Some(Found { value: Value::Secret(secret), .. }), None) => Some(SecretSource::Given(secret.clone())),
+            (Some(Found { value: Value::Secret(secret), .. }), None) => {
+                Some(SecretSource::Given(secret.clone()))
+            }
             (Some(found), Some(other)) if strength(found) && !strength(other) => match &found.value {
                 Value::Secret(secret) => Some(SecretSource::Given(secret.clone())),
                 _ => None,

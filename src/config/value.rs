@@ -194,7 +194,8 @@ fn read_group(text: &str) -> Result<GroupName, Wrong> {
 
 fn read_address(text: &str) -> Result<SocketAddr, Wrong> {
     text.parse().map_err(|_| {
-        let hint = "write \"127.0.0.1:9092\", \"[::1]:9092\" or \"0.0.0.0:9092\"; host names are not resolved";
+        let hint =
+            "write \"127.0.0.1:9092\", \"[::1]:9092\" or \"0.0.0.0:9092\"; host names are not resolved";
         (format!("{text:?} is no address with a port"), Some(hint.to_owned()))
     })
 }
@@ -205,7 +206,8 @@ fn read_ip(text: &str) -> Result<IpAddr, Wrong> {
 
 fn read_url(text: &str) -> Result<Value, Wrong> {
     const SCHEMES: [&str; 4] = ["redis://", "valkey://", "redis+unix://", "valkey+unix://"];
-    let hint = || Some("write \"redis://host:6379\", or \"memory:\" for a registry within this process".to_owned());
+    let hint =
+        || Some("write \"redis://host:6379\", or \"memory:\" for a registry within this process".to_owned());
     if text == "memory:" {
         return Ok(Value::Text(text.to_owned()));
     }

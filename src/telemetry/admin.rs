@@ -14,11 +14,17 @@ impl Metrics {
     /// Metrics at zero, registered.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let requests = IntCounterVec::new(
-            Opts::new("fingerpost_admin_requests_total", "HTTP requests to the admin API by route and status."),
+            Opts::new(
+                "fingerpost_admin_requests_total",
+                "HTTP requests to the admin API by route and status.",
+            ),
             &["route", "status"],
         )?;
         registry.register(Box::new(requests.clone()))?;
-        let open = IntGauge::new("fingerpost_admin_connections_open", "Connections to the admin API that are open.")?;
+        let open = IntGauge::new(
+            "fingerpost_admin_connections_open",
+            "Connections to the admin API that are open.",
+        )?;
         registry.register(Box::new(open.clone()))?;
         let build = IntGauge::with_opts(
             Opts::new("fingerpost_build_info", "Always 1; the label says which version runs.")

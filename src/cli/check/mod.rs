@@ -117,9 +117,10 @@ fn configuration(path: &Path, environment: &Environment) -> (Category, Option<Co
             Severity::Error => Outcome::Failed,
             Severity::Warning => Outcome::Warning,
         };
-        let detail = shown.excerpt.is_some().then(|| {
-            shown.to_string().lines().skip(1).map(str::trim_start).collect::<Vec<_>>().join("\n")
-        });
+        let detail = shown
+            .excerpt
+            .is_some()
+            .then(|| shown.to_string().lines().skip(1).map(str::trim_start).collect::<Vec<_>>().join("\n"));
         let description = format!("{}: {}", problem.place, problem.message);
         Check { description, outcome, detail, hint: problem.hint.clone() }
     };
@@ -131,7 +132,8 @@ fn configuration(path: &Path, environment: &Environment) -> (Category, Option<Co
         }
         Err(config::Error::Invalid(problems)) => (problems.iter().map(of_problem).collect(), None),
         Err(error) => {
-            let cause = std::error::Error::source(&error).map(|cause| format!(" ({cause})")).unwrap_or_default();
+            let cause =
+                std::error::Error::source(&error).map(|cause| format!(" ({cause})")).unwrap_or_default();
             (vec![Check::failed(description, format!("{error}{cause}"))], None)
         }
     };
@@ -143,7 +145,8 @@ fn zones(config: &Config) -> Vec<Check> {
         Ok(_) => Vec::new(),
         Err(problems) => problems,
     };
-    let failed = |problem: &crate::dns::Problem| Check::failed(problem.to_string(), "the zone cannot be served so");
+    let failed =
+        |problem: &crate::dns::Problem| Check::failed(problem.to_string(), "the zone cannot be served so");
     let mut checks: Vec<Check> = problems.iter().map(failed).collect();
     for zone in &config.dns.zones {
         match &zone.file {
@@ -160,8 +163,13 @@ fn zones(config: &Config) -> Vec<Check> {
 
 fn secrets(config: &Config) -> Vec<Check> {
     let mut checks = Vec::new();
-    let named = config.admin.tokens.iter().map(|token| (format!("admin token {:?}", token.name), &token.secret, true));
-    let password = config.registry.password.iter().map(|source| ("registry password".to_owned(), source, false));
+    let named = config
+        .admin
+        .tokens
+        .iter()
+        .map(|token| (format!("admin token {:?}", token.name), &token.secret, true));
+    let password =
+        config.registry.password.iter().map(|source| ("registry password".to_owned(), source, false));
     for (name, source, is_token) in named.chain(password) {
         checks.push(match source.read() {
             Ok(secret) if is_token && secret.expose().len() < limits::TOKEN_BYTES => {

@@ -86,9 +86,7 @@ pub(super) fn json(categories: &[Category]) -> String {
             "hint": check.hint,
         })
     };
-    let category = |category: &Category| {
-        json!({ "categoryName": category.name, "checks": category.checks.iter().map(check).collect::<Vec<_>>() })
-    };
+    let category = |category: &Category| json!({ "categoryName": category.name, "checks": category.checks.iter().map(check).collect::<Vec<_>>() });
     let report = json!({
         "success": count(categories, Outcome::Failed) == 0,
         "version": env!("CARGO_PKG_VERSION"),
