@@ -45,6 +45,8 @@ pub mod registry {
     pub const REFUSALS: usize = 1_000;
     /// Most topics that are read of one cluster.
     pub const TOPICS: usize = 100_000;
+    /// Most clusters whose topics are held.
+    pub const CATALOGS: usize = 1_000;
     /// Most keys read by one pipeline: a nudge waits for at most this many others.
     pub const BATCH: usize = 512;
     /// How long nudges gather before they are read. Below what a client notices, above a burst's spacing.

@@ -3,6 +3,7 @@
 mod agent;
 mod agents;
 mod arguments;
+mod banner;
 mod check;
 mod failure;
 mod generate;

@@ -1,6 +1,7 @@
 //! Commands that run until they are told to stop.
 
 use super::arguments::{Demo, Serve};
+use super::banner;
 use super::failure::{CONFIG, Failure, UNAVAILABLE};
 use super::log;
 use crate::config::{self, Config, Environment};
@@ -27,7 +28,13 @@ pub(super) fn serve(
         tracing::warn!(place = warning.place, hint = warning.hint, "{}", warning.message);
     }
     let next = format!("fingerpost check --config {}", arguments.config.display());
-    until_signal(|stop| server::serve(config, stop))?.map_err(|error| failed(&error).next(next))?;
+    until_signal(|stop| async move {
+        let server = server::start(&config).await?;
+        super::print(&banner::serving(&server.addresses));
+        server.run(stop).await;
+        Ok(())
+    })?
+    .map_err(|error| failed(&error).next(next))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -48,7 +55,13 @@ pub(super) fn demo(
         churn: arguments.churn,
     };
     let next = "other addresses can be given by --dns, --kafka and --admin, with port 0 for any";
-    until_signal(|stop| server::demo(options, stop))?.map_err(|error| failed(&error).next(next))?;
+    until_signal(|stop| async move {
+        let demo = server::demo::start(&options).await?;
+        super::print(&banner::demo(&demo, &options));
+        demo.run(stop).await;
+        Ok(())
+    })?
+    .map_err(|error| failed(&error).next(next))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -83,10 +96,9 @@ pub(super) fn until_signal<F, T>(work: impl FnOnce(CancellationToken) -> F) -> R
 where
     F: Future<Output = T>,
 {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::from(UNAVAILABLE, &error).next("look at the limits of threads and open files"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Failure::from(UNAVAILABLE, &error).next("look at the limits of threads and open files")
+    })?;
     let outcome = runtime.block_on(async {
         let stop = CancellationToken::new();
         let signals = Signals::listen().map_err(|error| Failure::from(UNAVAILABLE, &error))?;

@@ -36,7 +36,7 @@ pub struct Written {
 /// Extended DNS Errors (RFC 8914) that we give, to those who speak EDNS.
 const EDE_NOT_READY: u16 = 14;
 const EDE_NOT_AUTHORITATIVE: u16 = 20;
-const EDE_NO_REACHABLE: u16 = 22;
+const EDE_OTHER: u16 = 0;
 
 const QR: u8 = 0x80;
 const AA: u8 = 0x04;
@@ -74,7 +74,7 @@ pub fn answer(
     let (rcode, flags, ede) = match &answer.outcome {
         Outcome::Refused => (Rcode::Refused, 0, Some(EDE_NOT_AUTHORITATIVE)),
         Outcome::NotSynced => (Rcode::ServFail, 0, Some(EDE_NOT_READY)),
-        Outcome::NobodyThere => (Rcode::ServFail, 0, Some(EDE_NO_REACHABLE)),
+        Outcome::NobodyThere => (Rcode::ServFail, 0, Some(EDE_OTHER)),
         Outcome::NoSuchName => (Rcode::NxDomain, AA, None),
         Outcome::Referral(_) => (Rcode::NoError, 0, None),
         _ => (Rcode::NoError, AA, None),

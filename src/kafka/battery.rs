@@ -1,7 +1,7 @@
 //! Tests of the whole service without sockets: every version against kafka-protocol, hostile bytes, isolation, and
 //! that replicas agree.
 
-use super::api::{self, Outcome, Stop};
+use super::api::Stop;
 use super::frame::LENGTH_BYTES;
 use super::service::{Request, Service};
 use super::topics::{Topics, static_catalog};
@@ -23,6 +23,8 @@ use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use uuid::Uuid;
+
+mod hostile;
 
 const NOW: Moment = Moment::from_millis(1_000);
 
@@ -479,113 +481,30 @@ fn replicas_agree_without_talking() {
 }
 
 #[test]
-fn requests_that_abort_other_decoders_are_refused() {
-    let (service, fleet) = (service(), small_fleet());
-    let malformed = |api: u8, version: u8, flexible: bool, body: &[u8]| {
-        let mut bytes = vec![0, api, 0, version, 0, 0, 0, 77, 0xff, 0xff];
-        bytes.extend(flexible.then_some(0));
-        bytes.extend_from_slice(body);
-        match ask(&service, &fleet, &bytes) {
-            Err(Stop::Malformed(why)) => why,
-            other => panic!("{body:?} as {api} v{version}: {other:?}"),
-        }
+fn topics_of_the_registry_are_followed() {
+    let mut service = service();
+    service.topics = Topics::Registry;
+    let names = |fleet: &Fleet| {
+        let reply = metadata(&service, fleet, 12, "x", None);
+        reply.topics.iter().map(|topic| topic.name.clone().unwrap().0.to_string()).collect::<Vec<_>>()
     };
-    assert_eq!(malformed(3, 8, false, &[0x7f, 0xff, 0xff, 0xff]), Malformed::Count);
-    assert_eq!(malformed(3, 0, false, &[0x7f, 0xff, 0xff, 0xff]), Malformed::Count);
-    assert_eq!(malformed(3, 0, false, &[0xff, 0xff, 0xff, 0xff]), Malformed::Null);
-    assert_eq!(malformed(3, 12, true, &[0xff, 0xff, 0xff, 0xff, 0x0f, 0]), Malformed::Count);
-    assert_eq!(malformed(3, 12, true, &[0xff, 0xff, 0xff, 0xff, 0x07, 0]), Malformed::Count);
-    assert_eq!(malformed(10, 6, true, &[0, 0xff, 0xff, 0xff, 0xff, 0x0f, 0]), Malformed::Count);
-    assert_eq!(malformed(10, 4, true, &[0, 0, 0]), Malformed::Null);
-    assert_eq!(malformed(3, 1, false, &[0xff, 0xff, 0xff, 0xff, 0]), Malformed::Trailing);
-    assert_eq!(malformed(18, 0, false, &[0]), Malformed::Trailing);
-    assert_eq!(malformed(60, 0, true, &[]), Malformed::Short);
-    assert_eq!(ask(&service, &fleet, &[0, 3, 0]), Err(Stop::Malformed(Malformed::Short)));
-    assert_eq!(ask(&service, &fleet, &[0, 3, 0, 14, 0, 0, 0, 1]), Err(Stop::UnknownVersion("Metadata", 14)));
-    assert_eq!(ask(&service, &fleet, &[0, 0, 0, 9, 0, 0, 0, 1]), Err(Stop::UnknownApi(0)));
-    assert_eq!(ask(&service, &fleet, &[0x7f, 0xff, 0, 9, 0, 0, 0, 1]), Err(Stop::UnknownApi(i16::MAX)));
-    let many: Vec<String> = (0..=limits::REQUEST_TOPICS).map(|i| i.to_string()).collect();
-    let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let bytes = request(ApiKey::Metadata, 9, "x", &metadata_request(9, Some(&many)));
-    assert_eq!(ask(&service, &fleet, &bytes), Err(Stop::TooMany("Metadata", limits::REQUEST_TOPICS)));
-    let keys = (0..=limits::REQUEST_KEYS).map(|i| text(&i.to_string())).collect();
-    let bytes = request(
-        ApiKey::FindCoordinator,
-        4,
-        "x",
-        &FindCoordinatorRequest::default().with_coordinator_keys(keys),
-    );
-    assert_eq!(ask(&service, &fleet, &bytes), Err(Stop::TooMany("FindCoordinator", limits::REQUEST_KEYS)));
-}
-
-#[test]
-fn a_reply_never_outgrows_its_bound() {
-    let service = service_of("vpc-1", &[("big", 100_000), ("small", 1)]);
-    let fleet = small_fleet();
-    let bytes = request(ApiKey::Metadata, 12, "x", &metadata_request(12, None));
-    let mut out = Vec::new();
-    let mut ask = |most| {
-        out.clear();
-        let source = [127, 0, 0, 1].into();
-        let result =
-            service.answer(Request { bytes: &bytes, source, fleet: &fleet, now: NOW, most }, &mut out);
-        (result, out.len())
+    let by_id = |fleet: &Fleet, name: &str| {
+        let id = Uuid::from_bytes(super::topics::topic_id(&service.cluster, name));
+        let topic = MetadataRequestTopic::default().with_name(None).with_topic_id(id);
+        let body = MetadataRequest::default().with_topics(Some(vec![topic]));
+        let reply = ask(&service, fleet, &request(ApiKey::Metadata, 12, "x", &body)).unwrap();
+        decoded::<MetadataResponse>(&reply, 12).topics[0].error_code
     };
-    assert_eq!(ask(limits::SMALL_REPLY_BYTES), (Err(Stop::TooLarge), 0));
-    let (result, length) = ask(limits::REPLY_BYTES);
-    assert_eq!(result, Ok(Outcome::Answered));
-    assert!(length > 26 * 100_000);
-    assert_eq!(
-        ask(length + 128).1,
-        length,
-        "what is reckoned beforehand is hardly more than what is written"
-    );
-    assert_eq!(ask(length - 1), (Err(Stop::TooLarge), 0));
-}
-
-#[test]
-fn mutated_requests_neither_panic_nor_make_large_replies() {
-    let (service, fleet) = (service(), small_fleet());
-    let mut seeds: Vec<Vec<u8>> = Vec::new();
-    for api in api::APIS {
-        for version in api.min..=api.max {
-            let names = Some(["orders", "nowhere"].as_slice());
-            seeds.push(match api.key {
-                3 => request(ApiKey::Metadata, version, "ws_az=z-a,x", &metadata_request(version, names)),
-                10 if version < 4 => {
-                    let body = FindCoordinatorRequest::default().with_key(text("g"));
-                    request(ApiKey::FindCoordinator, version, "x", &body)
-                }
-                10 => {
-                    let body = FindCoordinatorRequest::default().with_coordinator_keys(vec![text("g"); 2]);
-                    request(ApiKey::FindCoordinator, version, "x", &body)
-                }
-                18 => request(ApiKey::ApiVersions, version, "x", &ApiVersionsRequest::default()),
-                _ => request(ApiKey::DescribeCluster, version, "x", &DescribeClusterRequest::default()),
-            });
-        }
-    }
-    let mut random = fastrand::Rng::with_seed(1);
-    let mut out = Vec::new();
-    let rounds = 1_000_000;
-    let mut answered = 0;
-    for _ in 0..rounds {
-        let mut bytes = random.choice(&seeds).unwrap().clone();
-        for _ in 0..random.u8(1..5) {
-            let at = random.usize(..bytes.len());
-            match random.u8(..5) {
-                0 => bytes[at] = random.u8(..),
-                1 => bytes[at] ^= 1 << random.u8(..8),
-                2 => bytes[at] = *random.choice(&[0, 1, 0x7f, 0x80, 0xff]).unwrap(),
-                3 => bytes.truncate(at.max(1)),
-                _ => bytes.insert(at, random.u8(..)),
-            }
-        }
-        out.clear();
-        let source = [127, 0, 0, 1].into();
-        let request = Request { bytes: &bytes, source, fleet: &fleet, now: NOW, most: limits::REPLY_BYTES };
-        answered += u32::from(service.answer(request, &mut out).is_ok());
-        assert!(out.len() < 4_096, "{} bytes for {bytes:?}", out.len());
-    }
-    assert!(answered > rounds / 20 && answered < rounds, "{answered} of {rounds}");
+    let with = |fleet: &Fleet, topics: &[(&'static str, i32)]| {
+        let mut edit = fleet.edit();
+        let catalog = static_catalog(&service.cluster, topics.iter().copied()).unwrap();
+        edit.set_catalog(service.cluster.clone(), Some(Arc::new(catalog)));
+        edit.finish()
+    };
+    let none = small_fleet();
+    assert!(names(&none).is_empty(), "a cluster without a list has no topics");
+    let one = with(&none, &[("a", 1)]);
+    assert_eq!((names(&one), by_id(&one, "a"), by_id(&one, "b")), (vec!["a".to_owned()], 0, 100));
+    let two = with(&one, &[("a", 1), ("b", 2)]);
+    assert_eq!((names(&two).len(), by_id(&two, "b")), (2, 0), "the index of ids follows the list");
 }

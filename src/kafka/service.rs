@@ -7,9 +7,8 @@ use super::topics::{IdIndex, Topics, cluster_id};
 use crate::model::{Catalog, Cluster, Fleet, GroupName, Moment, Zone};
 use crate::placement::{Client, Placement, Roster, ZoneRules};
 use crate::telemetry::kafka::Metrics;
-use arc_swap::ArcSwapOption;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 /// One group's discovery APIs.
 #[derive(Debug)]
@@ -30,8 +29,8 @@ pub struct Service {
     pub placement: Arc<Placement>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    roster: ArcSwapOption<Roster>,
-    ids: ArcSwapOption<IdIndex>,
+    roster: Kept<Roster>,
+    ids: Kept<IdIndex>,
 }
 
 /// One request and what it is answered from.
@@ -67,8 +66,8 @@ impl Service {
             topics,
             placement,
             metrics,
-            roster: ArcSwapOption::empty(),
-            ids: ArcSwapOption::empty(),
+            roster: Kept::default(),
+            ids: Kept::default(),
         }
     }
 
@@ -122,25 +121,36 @@ impl Service {
     /// The group's agents under their node ids; `None` if the group is not known.
     pub fn roster(&self, fleet: &Fleet) -> Option<Arc<Roster>> {
         let group = fleet.group(self.cluster.as_str(), self.group.as_str())?;
-        if let Some(roster) = &*self.roster.load()
-            && roster.version == group.version
-        {
-            return Some(Arc::clone(roster));
-        }
-        let roster = Arc::new(Roster::of(group));
-        self.roster.store(Some(Arc::clone(&roster)));
-        Some(roster)
+        Some(self.roster.get(|roster| roster.version == group.version, || Roster::of(group)))
     }
 
     /// The index of the topics' ids, made anew when the catalog is another.
     pub fn ids(&self, catalog: &Arc<Catalog>) -> Arc<IdIndex> {
-        if let Some(index) = &*self.ids.load()
-            && index.is_of(catalog)
-        {
-            return Arc::clone(index);
+        self.ids.get(|index| index.is_of(catalog), || IdIndex::of(catalog))
+    }
+}
+
+/// Something made of a part of the snapshot, kept until that part is another. Every connection of a listener reads it;
+/// it is written once per change.
+#[derive(Debug)]
+struct Kept<T>(RwLock<Option<Arc<T>>>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self(RwLock::new(None))
+    }
+}
+
+impl<T> Kept<T> {
+    fn get(&self, is_current: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> Arc<T> {
+        let kept = self.0.read().ok().and_then(|kept| kept.clone());
+        if let Some(kept) = kept.filter(|kept| is_current(kept)) {
+            return kept;
         }
-        let index = Arc::new(IdIndex::of(catalog));
-        self.ids.store(Some(Arc::clone(&index)));
-        index
+        let made = Arc::new(make());
+        if let Ok(mut place) = self.0.write() {
+            *place = Some(Arc::clone(&made));
+        }
+        made
     }
 }

@@ -4,11 +4,11 @@
 //! discovery APIs for its group. With churn they come, drain and die, so that one can watch.
 
 use super::fleet::{self, CLUSTER, GROUPS, Planned};
-use super::{Addresses, Error, Handle, start};
+use super::{Addresses, Error, Handle};
 use crate::agent::Heartbeat;
 use crate::config::{self, Config, Environment};
 use crate::kafka::{ListenerSettings, Topics, static_catalog};
-use crate::model::{Catalog, Label, Record};
+use crate::model::{Catalog, Fleet, Label, Record};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -46,13 +46,17 @@ const DRAIN: Duration = Duration::from_secs(6);
 /// How long one that left or died stays away.
 const AWAY: Duration = Duration::from_secs(10);
 
+/// How long the fleet may take to show in its own server.
+const APPEAR: Duration = Duration::from_secs(5);
+
 /// A running demo.
 pub struct Demo {
     handle: Handle,
     agents: Vec<Arc<Simulated>>,
     /// Agents that did not get their own loopback address.
     pub displaced: usize,
-    churn: bool,
+    stop: CancellationToken,
+    lives: TaskTracker,
 }
 
 /// One simulated agent: a Kafka listener that stays, and what it says of itself.
@@ -62,15 +66,17 @@ struct Simulated {
 }
 
 /// Starts the demo: returns when everything is bound and every agent has been seen.
-pub async fn start_demo(options: &DemoOptions) -> Result<Demo, Error> {
-    let handle = start(&config(options)?).await?;
+pub async fn start(options: &DemoOptions) -> Result<Demo, Error> {
+    let handle = super::start(&config(options)?).await?;
     let catalog = Arc::new(catalog()?);
     // With port 0 asked for, the agents take any port too, so that demos can run side by side.
     let port = if options.kafka.iter().any(|address| address.port() == 0) { 0 } else { 9092 };
-    let mut demo = Demo { handle, agents: Vec::new(), displaced: 0, churn: options.churn };
+    let (stop, lives) = (CancellationToken::new(), TaskTracker::new());
+    let mut demo = Demo { handle, agents: Vec::new(), displaced: 0, stop, lives };
     for planned in fleet::plan(options.agents_per_zone)? {
         demo.bind_agent(planned, port, &catalog)?;
     }
+    demo.begin(options.churn).await?;
     Ok(demo)
 }
 
@@ -92,7 +98,7 @@ fn config(options: &DemoOptions) -> Result<Config, Error> {
         );
     }
     let _ = write!(text, "[admin]\nlisten = \"{}\"\n", options.admin);
-    config::parse(Path::new("(demo)"), &text, &Environment::empty()).map_err(|error| match error {
+    config::parse(Path::new("(demo)"), &text, &Environment::default()).map_err(|error| match error {
         config::Error::Invalid(problems) => {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             Error::Config(format!("these options do not fit together:\n{}", lines.join("\n")), None)
@@ -102,7 +108,8 @@ fn config(options: &DemoOptions) -> Result<Config, Error> {
 }
 
 fn catalog() -> Result<Catalog, Error> {
-    let cluster = crate::model::Cluster::parse(CLUSTER).map_err(|error| Error::config("the demo's cluster", error))?;
+    let cluster =
+        crate::model::Cluster::parse(CLUSTER).map_err(|error| Error::config("the demo's cluster", error))?;
     static_catalog(&cluster, TOPICS).map_err(|error| Error::config("the demo's topics", error))
 }
 
@@ -123,7 +130,10 @@ impl Demo {
         let settings = |address| {
             let topics = Topics::Static(Arc::clone(catalog));
             let (cluster, group) = (planned.key.cluster.clone(), planned.key.group.clone());
-            ListenerSettings { zone: Some(planned.zone.clone()), ..ListenerSettings::new(address, cluster, group, topics) }
+            ListenerSettings {
+                zone: Some(planned.zone.clone()),
+                ..ListenerSettings::new(address, cluster, group, topics)
+            }
         };
         let (at, listener) = match self.handle.parts.listen(settings(own)) {
             Ok(bound) => bound,
@@ -148,19 +158,28 @@ impl Demo {
         Ok(())
     }
 
-    /// Lets the fleet live until `stop`; then the agents say goodbye and the server drains.
-    pub async fn run(self, stop: CancellationToken) {
-        let Self { handle, agents, churn, .. } = self;
-        let lives = TaskTracker::new();
-        for (number, agent) in agents.iter().enumerate() {
-            let registry = Arc::clone(&handle.registry);
-            let turn = churn.then(|| Turn { number, of: agents.len() });
-            lives.spawn(live(registry, Arc::clone(agent), turn, stop.clone()));
+    /// Lets every agent live, and returns when the server has seen all of them.
+    async fn begin(&self, churn: bool) -> Result<(), Error> {
+        for (number, agent) in self.agents.iter().enumerate() {
+            let registry = Arc::clone(&self.handle.registry);
+            let turn = churn.then_some(Turn { number, of: self.agents.len() });
+            self.lives.spawn(live(registry, Arc::clone(agent), turn, self.stop.clone()));
         }
+        let all = self.agents.len();
+        let seen = |fleet: &Fleet| fleet.groups().map(|group| group.agents().len()).sum::<usize>() >= all;
+        tokio::time::timeout(APPEAR, self.handle.view.wait_for(seen))
+            .await
+            .map(drop)
+            .map_err(|error| Error::unavailable("the simulated agents did not show in the server", error))
+    }
+
+    /// Serves until `stop`; then the agents say goodbye and the server drains.
+    pub async fn run(self, stop: CancellationToken) {
         stop.cancelled().await;
-        lives.close();
-        lives.wait().await;
-        handle.drain().await;
+        self.stop.cancel();
+        self.lives.close();
+        self.lives.wait().await;
+        self.handle.drain().await;
     }
 }
 
@@ -202,7 +221,7 @@ async fn live(
             return;
         }
         deaths += 1;
-        if deaths % 3 == 0 {
+        if deaths.is_multiple_of(3) {
             tracing::info!(agent = %key, "dies without a word; it is gone when its lease ends");
             heartbeat.kill();
         } else {

@@ -169,7 +169,12 @@ impl Parts {
         Ok((KafkaAddress { address: listener.address(), cluster, group }, listener))
     }
 
-    fn admin(&self, config: &Config, registry: Registry, readiness: Readiness) -> Result<admin::Server, Error> {
+    fn admin(
+        &self,
+        config: &Config,
+        registry: Registry,
+        readiness: Readiness,
+    ) -> Result<admin::Server, Error> {
         let settings = settings::admin(config)?;
         let (view, clock) = (self.view.clone(), self.clock.clone());
         admin::Server::bind(settings, view, clock, registry, self.telemetry.clone(), readiness).map_err(

@@ -3,13 +3,14 @@
 use super::Error;
 use crate::admin;
 use crate::clock::Clock;
-use crate::config::{Config, EmptyPolicy, ListenerConfig, SecretSource, TopicSource, TopicSpec, ZoneConfig};
+use crate::config::{
+    Config, EmptyPolicy, ListenerConfig, SecretSource, TokenConfig, TopicSource, TopicSpec, ZoneConfig,
+};
 use crate::dns::{self, Empty, Rules, ZoneSettings, Zones};
 use crate::kafka::{self, ListenerSettings, Topics, static_catalog};
 use crate::model::{Catalog, Cluster};
 use crate::registry;
-use crate::registry::follow::GroupId;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,12 +30,12 @@ pub fn registry_options(config: &Config, clock: &Clock) -> Result<registry::Opti
 
 /// How the registry is followed: every configured group exists from the start.
 pub fn follow(config: &Config) -> registry::follow::Settings {
-    let configured = |cluster: &crate::config::ClusterConfig| {
-        let name = cluster.name.clone();
-        cluster.groups.iter().map(move |group| GroupId { cluster: name.clone(), group: group.clone() })
-    };
+    let mut groups = Vec::new();
+    for cluster in &config.clusters {
+        groups.extend(cluster.groups.iter().map(|group| (cluster.name.clone(), group.clone())));
+    }
     registry::follow::Settings {
-        groups: config.clusters.iter().flat_map(configured).collect(),
+        groups,
         resync: config.registry.resync,
         stale_max: config.registry.stale_max,
         group_memory: config.registry.group_memory,
@@ -45,7 +46,8 @@ pub fn follow(config: &Config) -> registry::follow::Settings {
 
 /// Loads every zone, or says everything that is wrong with any of them.
 pub fn zones(config: &Config) -> Result<Zones, Vec<dns::Problem>> {
-    let settings: Vec<ZoneSettings> = config.dns.zones.iter().map(|zone| zone_settings(config, zone)).collect();
+    let settings: Vec<ZoneSettings> =
+        config.dns.zones.iter().map(|zone| zone_settings(config, zone)).collect();
     let clusters: Vec<Cluster> = config.clusters.iter().map(|cluster| cluster.name.clone()).collect();
     Zones::load(&settings, &clusters)
 }
@@ -55,12 +57,12 @@ fn zone_settings(config: &Config, zone: &ZoneConfig) -> ZoneSettings {
     let mut settings = ZoneSettings::new(&zone.apex);
     settings.file.clone_from(&zone.file);
     settings.negative_ttl = seconds(config.dns.negative_ttl);
-    settings.name_servers = zone.ns.iter().map(|server| server.name.clone()).collect();
-    settings.addresses = if zone.ns.is_empty() {
+    settings.name_servers.clone_from(&zone.ns);
+    settings.addresses = if zone.ns_addresses.is_empty() {
         let told = |ip: &IpAddr| !ip.is_unspecified();
-        config.dns.listen.iter().map(std::net::SocketAddr::ip).filter(told).collect()
+        config.dns.listen.iter().map(SocketAddr::ip).filter(told).collect()
     } else {
-        zone.ns.iter().flat_map(|server| server.addresses.iter().copied()).collect()
+        zone.ns_addresses.clone()
     };
     settings
 }
@@ -127,12 +129,7 @@ fn catalog(cluster: &Cluster, list: &[TopicSpec]) -> Result<Catalog, Error> {
 pub fn admin(config: &Config) -> Result<admin::Settings, Error> {
     let tokens = config.admin.tokens.iter().map(|token| {
         let secret = read(&token.secret, &format!("admin token {:?}", token.name))?;
-        Ok(admin::Token {
-            name: token.name.clone(),
-            secret,
-            scope: admin::Scope::of(token.cluster.clone(), token.group.clone()),
-            write: token.write,
-        })
+        Ok(admin::Token { name: token.name.clone(), secret, scope: scope(token), write: token.write })
     });
     Ok(admin::Settings {
         listen: config.admin.listen,
@@ -142,6 +139,14 @@ pub fn admin(config: &Config) -> Result<admin::Settings, Error> {
         connections: config.admin.connections,
         ..admin::Settings::default()
     })
+}
+
+fn scope(token: &TokenConfig) -> admin::Scope {
+    match (token.cluster.clone(), token.group.clone()) {
+        (Some(cluster), Some(group)) => admin::Scope::Group(cluster, group),
+        (Some(cluster), None) => admin::Scope::Cluster(cluster),
+        (None, _) => admin::Scope::All,
+    }
 }
 
 fn read(source: &SecretSource, what: &str) -> Result<String, Error> {

@@ -168,7 +168,7 @@ pub struct Metrics {
 #[derive(Debug, Default)]
 struct Cells {
     workers: Vec<Arc<Counters>>,
-    tcp: Vec<Arc<crate::net::tcp::Counts>>,
+    tcp: Vec<Arc<super::tcp::Counts>>,
 }
 
 impl Metrics {
@@ -190,7 +190,7 @@ impl Metrics {
     }
 
     /// Adds a TCP listener's counts.
-    pub fn listener(&self, counts: Arc<crate::net::tcp::Counts>) {
+    pub fn listener(&self, counts: Arc<super::tcp::Counts>) {
         self.cells.lock().unwrap_or_else(PoisonError::into_inner).tcp.push(counts);
     }
 
@@ -265,7 +265,7 @@ impl Collector for Exposed {
             });
             families.push(family(name, help, MetricType::COUNTER, metrics.collect()));
         }
-        let tcp = |pick: &dyn Fn(&crate::net::tcp::Counts) -> &AtomicU64| {
+        let tcp = |pick: &dyn Fn(&super::tcp::Counts) -> &AtomicU64| {
             cells.tcp.iter().map(|counts| pick(counts).load(Ordering::Relaxed)).sum::<u64>()
         };
         let mut open = proto::Gauge::default();

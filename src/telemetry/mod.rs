@@ -4,6 +4,7 @@ pub mod admin;
 pub mod dns;
 pub mod kafka;
 pub mod registry;
+pub mod tcp;
 
 use prometheus::Registry;
 use std::sync::Arc;

@@ -29,7 +29,6 @@ fn answer(mut call: Call<'_>) -> Result<Outcome, Stop> {
         honest = is_software(body.text()?) & is_software(body.text()?);
         body.tags()?;
     }
-    body.end()?;
     let mut reply = ApiVersionsResponse::default();
     if honest {
         reply = reply.with_api_keys(

@@ -33,7 +33,6 @@ fn answer(mut call: Call<'_>) -> Result<Outcome, Stop> {
         let _include_fenced = body.bool()?;
     }
     body.tags()?;
-    body.end()?;
     if endpoint_type != BROKERS {
         let (code, why) = match endpoint_type {
             CONTROLLERS => (error::MISMATCHED_ENDPOINT_TYPE, "This is a broker: it knows no controllers."),

@@ -71,7 +71,6 @@ fn read<'a>(call: &Call<'a>) -> Result<(i8, Vec<&'a str>), Stop> {
         let key = body.text()?;
         let key_type = if call.version >= 1 { body.i8()? } else { GROUP };
         body.tags()?;
-        body.end()?;
         return Ok((key_type, vec![key]));
     }
     let key_type = body.i8()?;
@@ -84,7 +83,6 @@ fn read<'a>(call: &Call<'a>) -> Result<(i8, Vec<&'a str>), Stop> {
         keys.push(body.text()?);
     }
     body.tags()?;
-    body.end()?;
     Ok((key_type, keys))
 }
 
