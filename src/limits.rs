@@ -101,3 +101,54 @@ pub mod tcp {
     /// How long connections may finish when the server stops.
     pub const DRAIN: Duration = Duration::from_millis(500);
 }
+
+/// TLS bounds, of servers and of clients.
+pub mod tls {
+    use super::{Bound, Duration};
+
+    /// From the first byte to the last of a handshake. A phone on another continent needs one second.
+    pub const HANDSHAKE: Bound<Duration> = Bound {
+        default: Duration::from_secs(10),
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(120),
+    };
+    /// How often the files are looked at (a stat each, no read) for a new certificate.
+    pub const RELOAD_INTERVAL: Bound<Duration> = Bound {
+        default: Duration::from_secs(10),
+        min: Duration::from_millis(50),
+        max: Duration::from_secs(3600),
+    };
+    /// Largest PEM file: a distribution's bundle of all public authorities has 250 KiB.
+    pub const FILE_BYTES: u64 = 4 * 1024 * 1024;
+    /// Most certificates in one chain file, the server's own included.
+    pub const CHAIN: usize = 16;
+    /// Most certificate and key pairs of one listener.
+    pub const IDENTITIES: usize = 64;
+    /// Longest subject of a client that is kept for logs, in bytes.
+    pub const SUBJECT_BYTES: usize = 1_024;
+    /// Most alternative names of a certificate that are kept.
+    pub const NAMES: usize = 256;
+    /// Tickets for resumption that are sent after a handshake: a Kafka client opens a few connections, not many.
+    pub const TICKETS: usize = 2;
+    /// First bytes kept of a client that does not speak TLS, to say what it speaks instead.
+    pub const FIRST_BYTES: usize = 16;
+}
+
+/// Bounds of the PROXY protocol (HAProxy's specification, versions 1 and 2).
+pub mod proxy {
+    use super::{Bound, Duration};
+
+    /// Longest version 1 header with its CRLF (section 2.1).
+    pub const V1_BYTES: usize = 107;
+    /// Longest version 2 header behind its first 16 bytes. The addresses need 36 (216 for Unix sockets); the rest is
+    /// type-length-values: a client certificate's names, a cloud's endpoint id.
+    pub const V2_BYTES: Bound<usize> = Bound { default: 4_096, min: 216, max: 65_535 };
+    /// How long the header may take: the proxy sends it before anything else, in one packet.
+    pub const DEADLINE: Bound<Duration> = Bound {
+        default: Duration::from_secs(5),
+        min: Duration::from_millis(50),
+        max: Duration::from_secs(60),
+    };
+    /// Most trusted networks.
+    pub const NETWORKS: usize = 1_024;
+}
