@@ -26,7 +26,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
 ];
 
 /// Crate -> the modules that may name it: a crate's types that leak make the next release of that crate a rewrite.
-const CRATES: [(&str, &[&str]); 16] = [
+const CRATES: [(&str, &[&str]); 20] = [
     ("hickory_proto", &["dns::wire", "dns::zone_file"]),
     ("hickory_server", &["dns::encrypted"]),
     ("kafka_protocol", &["kafka"]),
@@ -36,7 +36,11 @@ const CRATES: [(&str, &[&str]); 16] = [
     ("tower", &["admin"]),
     ("ureq", &["cli", "registry::remote"]),
     ("prometheus", &["telemetry"]),
-    ("arc_swap", &["view"]),
+    ("arc_swap", &["view", "net::tls"]),
+    ("rustls", &["net::tls"]),
+    ("tokio_rustls", &["net::tls"]),
+    ("x509_cert", &["net::tls"]),
+    ("ipnet", &["net::proxy"]),
     ("nix", &["net"]),
     ("socket2", &["net"]),
     ("toml", &["config"]),

@@ -234,8 +234,7 @@ fn tlv(bytes: &[u8]) -> Result<(u8, &[u8], &[u8]), Malformed> {
     let bad = Malformed::V2("TLV");
     let (head, behind) = bytes.split_at_checked(3).ok_or(bad.clone())?;
     let [kind, high, low] = *head else { return Err(bad) };
-    let (value, behind) =
-        behind.split_at_checked(usize::from(u16::from_be_bytes([high, low]))).ok_or(bad)?;
+    let (value, behind) = behind.split_at_checked(usize::from(u16::from_be_bytes([high, low]))).ok_or(bad)?;
     Ok((kind, value, behind))
 }
 
@@ -250,7 +249,8 @@ fn v2_ssl(value: &[u8]) -> Result<Option<ClientTls>, Malformed> {
     while !rest.is_empty() {
         let (kind, value, behind) = tlv(rest)?;
         if kind == TLV_SSL_CN {
-            tls.common_name = Some(std::str::from_utf8(value).map_err(|_| Malformed::V2("common name"))?.to_owned());
+            tls.common_name =
+                Some(std::str::from_utf8(value).map_err(|_| Malformed::V2("common name"))?.to_owned());
         }
         rest = behind;
     }
@@ -442,11 +442,18 @@ mod tests {
             (0x21, 0x31, 215),
         ] {
             let bytes = v2(command, family, &vec![0; length]);
-            assert!(matches!(parse(&bytes, LIMIT), Err(Malformed::V2(_))), "{command:#x} {family:#x} {length}");
+            assert!(
+                matches!(parse(&bytes, LIMIT), Err(Malformed::V2(_))),
+                "{command:#x} {family:#x} {length}"
+            );
         }
         let bytes = v2(0x21, 0x11, &[0; 300]);
         let short = parse(bytes.get(..16).unwrap(), 256);
-        assert_eq!(short, Err(Malformed::V2TooLong { length: 300, limit: 256 }), "before its body is awaited");
+        assert_eq!(
+            short,
+            Err(Malformed::V2TooLong { length: 300, limit: 256 }),
+            "before its body is awaited"
+        );
     }
 
     #[test]
@@ -512,7 +519,11 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(20_26);
         let seeds = [
             b"PROXY TCP6 2001:db8::17 ::1 1 9092\r\n".to_vec(),
-            v2(0x21, 0x11, &[&TCP4[..], &tlv(TLV_SSL, &[5, 0, 0, 0, 0, 0x22, 0, 1, b'x']), &tlv(3, &[0; 4])].concat()),
+            v2(
+                0x21,
+                0x11,
+                &[&TCP4[..], &tlv(TLV_SSL, &[5, 0, 0, 0, 0, 0x22, 0, 1, b'x']), &tlv(3, &[0; 4])].concat(),
+            ),
             v2(0x21, 0x21, &[9; 60]),
         ];
         let (mut complete, mut refused) = (0, 0);

@@ -114,7 +114,9 @@ pub enum Error {
         peer: IpAddr,
     },
     /// A header is required, and something else came.
-    #[error("no PROXY header from {peer}; switch it on at the load balancer (send-proxy-v2), or take mode optional")]
+    #[error(
+        "no PROXY header from {peer}; switch it on at the load balancer (send-proxy-v2), or take mode optional"
+    )]
     Missing {
         /// Who connected.
         peer: IpAddr,
@@ -230,7 +232,12 @@ mod tests {
     }
 
     /// What becomes of a connection from `peer` that sends `pieces` and then, if `close`, ends.
-    async fn connection(mode: Mode, peer: &str, pieces: &[&[u8]], close: bool) -> Result<(String, String), Error> {
+    async fn connection(
+        mode: Mode,
+        peer: &str,
+        pieces: &[&[u8]],
+        close: bool,
+    ) -> Result<(String, String), Error> {
         let (near, mut far) = tokio::io::duplex(4096);
         let pieces: Vec<Vec<u8>> = pieces.iter().map(|piece| piece.to_vec()).collect();
         let sender = tokio::spawn(async move {
@@ -297,7 +304,9 @@ mod tests {
     #[test]
     fn networks_are_read_or_refused_by_name() {
         let networks = Networks::parse(["10.1.2.3/8", " ::1 "]).unwrap();
-        for (address, inside) in [("10.255.0.1", true), ("11.0.0.1", false), ("::1", true), ("::ffff:10.0.0.1", true)] {
+        for (address, inside) in
+            [("10.255.0.1", true), ("11.0.0.1", false), ("::1", true), ("::ffff:10.0.0.1", true)]
+        {
             assert_eq!(networks.contains(address.parse().unwrap()), inside, "{address}");
         }
         assert_eq!(Networks::parse(["10.0.0.0/33"]), Err(BadNetwork::Unreadable("10.0.0.0/33".into())));

@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -26,8 +26,13 @@ pub struct Loaded {
 pub fn identity(identity: &Identity, provider: &CryptoProvider, now: SystemTime) -> Result<Loaded, Error> {
     let (certificate_file, key_file) = (&identity.certificate, &identity.key);
     let chain = certificates(certificate_file)?;
-    let bad = |index: usize, reason: String| Error::BadCertificate { file: certificate_file.clone(), index, reason };
-    let leaf = chain.first().ok_or_else(|| Error::NoCertificate { file: certificate_file.clone(), found: "" })?;
+    let bad = |index: usize, reason: String| Error::BadCertificate {
+        file: certificate_file.clone(),
+        index,
+        reason,
+    };
+    let leaf =
+        chain.first().ok_or_else(|| Error::NoCertificate { file: certificate_file.clone(), found: "" })?;
     let certificate = certificate::read(leaf).map_err(|reason| bad(1, reason))?;
     let signing = provider
         .key_provider
@@ -71,7 +76,9 @@ pub fn authorities(file: &Path, now: SystemTime) -> Result<(RootCertStore, Vec<S
         match roots.add(der) {
             Ok(()) => {}
             // A distribution's bundle may hold one that webpki can't read; a file of one's own may not.
-            Err(error) if !alone => warnings.push(format!("{}: certificate {}: {error}", file.display(), index + 1)),
+            Err(error) if !alone => {
+                warnings.push(format!("{}: certificate {}: {error}", file.display(), index + 1))
+            }
             Err(error) => {
                 let reason = error.to_string();
                 return Err(Error::BadCertificate { file: file.to_owned(), index: index + 1, reason });
@@ -113,7 +120,8 @@ fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Error> {
         return Err(Error::EncryptedKey { file: file.to_owned() });
     }
     let mut keys = PrivateKeyDer::pem_slice_iter(&bytes);
-    let first = keys.next().ok_or_else(|| Error::NoKey { file: file.to_owned(), found: what_is_in(&bytes) })?;
+    let first =
+        keys.next().ok_or_else(|| Error::NoKey { file: file.to_owned(), found: what_is_in(&bytes) })?;
     first.map_err(|error| Error::BadPem { file: file.to_owned(), reason: error.to_string() })
 }
 
@@ -135,10 +143,14 @@ fn what_is_in(bytes: &[u8]) -> &'static str {
         [] => "; it is empty",
         _ if holds(bytes, "PRIVATE KEY-----") => "; it holds a private key",
         _ if holds(bytes, "BEGIN CERTIFICATE REQUEST") => "; it holds a certificate request, not yet signed",
-        _ if holds(bytes, "BEGIN CERTIFICATE-") || holds(bytes, "BEGIN TRUSTED CERT") => "; it holds a certificate",
+        _ if holds(bytes, "BEGIN CERTIFICATE-") || holds(bytes, "BEGIN TRUSTED CERT") => {
+            "; it holds a certificate"
+        }
         _ if holds(bytes, "-----BEGIN ") => "; it holds something else in PEM",
         [0x30, ..] => "; it looks like DER or PKCS#12: convert it to PEM with openssl",
-        [0xfe, 0xed, 0xfe, 0xed, ..] => "; it is a Java key store: export PEM from it with keytool and openssl",
+        [0xfe, 0xed, 0xfe, 0xed, ..] => {
+            "; it is a Java key store: export PEM from it with keytool and openssl"
+        }
         _ => "; it holds no PEM at all",
     }
 }
@@ -161,6 +173,22 @@ pub fn validity_warning(file: &Path, certificate: &Certificate, now: SystemTime)
     Some(format!("{file}: the certificate of {subject:?} {what} {}", date(when)))
 }
 
+/// A reload does not put a certificate that is not valid in the place of one that is.
+pub fn keep_what_is_valid(
+    old: &[(PathBuf, Certificate)],
+    new: &[(PathBuf, Certificate)],
+    now: SystemTime,
+) -> Result<(), Error> {
+    for ((file, new), (_, old)) in new.iter().zip(old) {
+        if let Some(wrong) = validity_warning(file, new, now)
+            && validity_warning(file, old, now).is_none()
+        {
+            return Err(Error::NotValidNow(wrong));
+        }
+    }
+    Ok(())
+}
+
 /// Seconds since 1970 of a wall-clock time.
 pub fn unix(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -169,7 +197,8 @@ pub fn unix(time: SystemTime) -> i64 {
 
 fn date(unix: i64) -> String {
     let seconds = u64::try_from(unix).unwrap_or(0).min(253_402_300_799); // the last second of the year 9999
-    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).to_string()
+    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
+        .to_string()
 }
 
 /// A key that every account of the machine can read.
@@ -177,6 +206,7 @@ fn readable_by_all(file: &Path) -> Option<String> {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(file).ok()?.permissions().mode();
     let name = file.display();
-    (mode & 0o004 != 0)
-        .then(|| format!("{name}: everyone can read this private key (mode {:03o}): chmod 640 it", mode & 0o777))
+    (mode & 0o004 != 0).then(|| {
+        format!("{name}: everyone can read this private key (mode {:03o}): chmod 640 it", mode & 0o777)
+    })
 }
