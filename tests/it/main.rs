@@ -13,3 +13,5 @@ mod readme;
 mod registry;
 mod server;
 mod support;
+mod tls;
+mod tls_proxy;

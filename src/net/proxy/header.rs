@@ -488,7 +488,8 @@ mod tests {
         let sum = crc32c(bytes.iter().copied());
         bytes[at..at + 4].copy_from_slice(&sum.to_be_bytes());
         assert!(complete(&bytes).addresses.is_some());
-        for index in 16..bytes.len() {
+        for index in (16..bytes.len()).filter(|&index| index != at - 3) {
+            // (all but the type of the checksum itself, without which there is none)
             let mut wrong = bytes.clone();
             wrong[index] ^= 0x10;
             assert!(parse(&wrong, LIMIT).is_err(), "byte {index}");
