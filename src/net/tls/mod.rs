@@ -170,6 +170,12 @@ fn alert_words(alert: rustls::AlertDescription) -> String {
     words.to_owned()
 }
 
+/// Makes ring's primitives the default of this process, for libraries that make their own TLS from URLs (a Redis client
+/// with `rediss://`). For the start of the program; a second call changes nothing.
+pub fn set_process_default() {
+    let _ = rustls::crypto::ring::default_provider().install_default(); // an error says that it is done already
+}
+
 /// The primitives: ring's.
 fn provider() -> std::sync::Arc<rustls::crypto::CryptoProvider> {
     std::sync::Arc::new(rustls::crypto::ring::default_provider())

@@ -66,7 +66,10 @@ async fn a_new_certificate_is_taken_under_traffic_without_a_failed_handshake() {
     let mut long_lived = client.connect(tcp, "localhost").await.unwrap();
     for generation in 1..=3 {
         let start = clock::stopwatch();
-        while seen.lock().unwrap().len() < generation {
+        let enough = || {
+            seen.lock().unwrap().len() >= generation && handshakes.load(Ordering::Relaxed) >= 10 * generation
+        };
+        while !enough() {
             assert!(
                 start.elapsed() < DEADLINE,
                 "generation {generation} is not shown: {:?}",
@@ -82,7 +85,6 @@ async fn a_new_certificate_is_taken_under_traffic_without_a_failed_handshake() {
     }
     stop.cancel();
     watch.await.unwrap();
-    assert!(handshakes.load(Ordering::Relaxed) > 20);
     assert_eq!(
         server.failures.lock().unwrap().as_slice(),
         [""; 0],
