@@ -16,3 +16,5 @@ mod registry;
 mod registry_redis;
 mod server;
 mod support;
+mod tls;
+mod tls_proxy;
