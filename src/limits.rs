@@ -101,3 +101,34 @@ pub mod tcp {
     /// How long connections may finish when the server stops.
     pub const DRAIN: Duration = Duration::from_millis(500);
 }
+
+/// Bounds of zone detection (`agent::detect`).
+pub mod detect {
+    use super::{Bound, Duration};
+
+    /// How long one source may take, all its requests together. Metadata services answer within milliseconds; a lost
+    /// SYN is sent again after one second, and one of those shall be survived.
+    pub const SOURCE: Bound<Duration> = Bound {
+        default: Duration::from_secs(2),
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(30),
+    };
+    /// How much longer than a source's own deadline its answer is waited for, should its thread be held up.
+    pub const GRACE: Duration = Duration::from_millis(250);
+    /// Times that a request is repeated after a reset, HTTP 429 or 5xx, within the source's deadline.
+    pub const RETRIES: u32 = 2;
+    /// Wait before the first repetition; doubled each time.
+    pub const RETRY_PAUSE: Duration = Duration::from_millis(100);
+    /// Largest answer of a metadata service in bytes. ECS describes every container of a task: about 2 KiB each.
+    pub const BODY: usize = 64 * 1024;
+    /// Largest answer of the Kubernetes API in bytes. A node lists its images and volumes: 20 to 200 KiB.
+    pub const KUBERNETES_BODY: usize = 1024 * 1024;
+    /// Largest header of any answer in bytes.
+    pub const HEADER: usize = 16 * 1024;
+    /// Longest token in bytes: EC2's have 56, a Kubernetes service account's about 1,200.
+    pub const TOKEN: usize = 16 * 1024;
+    /// Largest file of the mounted service account in bytes; a CA bundle has a few certificates of 1 to 2 KiB.
+    pub const FILE: u64 = 1024 * 1024;
+    /// Characters of a wrong answer that are shown.
+    pub const EXCERPT: usize = 48;
+}

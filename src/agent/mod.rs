@@ -1,1 +1,3 @@
 //! The sidecar beside a broker: finds its zone, renews its lease.
+
+pub mod detect;
