@@ -14,6 +14,9 @@ const SHORT: Duration = Duration::from_millis(400);
 /// What a machine under load may add to any wait.
 const SLACK: Duration = Duration::from_secs(2);
 
+/// Makes one kind of nonsense.
+type Kind = dyn Fn() -> Reaction + Send + Sync;
+
 fn within(deadline: Duration) -> Options {
     Options { deadline, ..Options::default() }
 }
@@ -263,36 +266,41 @@ async fn all_are_asked_at_once_and_the_whole_is_bounded() {
 async fn nonsense_of_any_kind_is_no_zone_and_no_harm() {
     let login = "<!DOCTYPE html><html><title>Log in to Guest WiFi</title></html>";
     let flavored = |body: String| Reaction::Reply(200, vec![("Metadata-Flavor", "Google".to_owned())], body);
-    let large = || "z".repeat(300_000);
-    let kinds: Vec<(&str, Box<dyn Fn() -> Reaction + Send + Sync>)> = vec![
-        ("reset", Box::new(|| Reaction::Reset)),
-        ("closed", Box::new(|| Reaction::Raw(Vec::new()))),
-        ("half a header", Box::new(|| Reaction::Raw(b"HTTP/1.1 200 OK\r\nContent-".to_vec()))),
-        (
-            "half a body",
-            Box::new(|| Reaction::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nus-east".to_vec())),
-        ),
-        ("another protocol", Box::new(|| Reaction::Raw(b"SSH-2.0-OpenSSH_9.6\r\n".to_vec()))),
-        ("noise", Box::new(|| Reaction::Raw((0..=255).cycle().take(4096).collect()))),
-        ("a login page", Box::new(move || flavored(login.to_owned()))),
-        ("a large body", Box::new(move || flavored(large()))),
-        ("an endless body", Box::new(|| Reaction::Flood)),
-        ("a drip", Box::new(|| Reaction::Drip)),
+    let raw = |bytes: &[u8]| Reaction::Raw(bytes.to_vec());
+    // What happens, how ECS' outcome words it, and how it is done.
+    let kinds: [(&str, &str, Box<Kind>); 18] = [
+        ("reset", "was cut", Box::new(|| Reaction::Reset)),
+        ("closed", "was cut", Box::new(|| Reaction::Raw(Vec::new()))),
+        ("half a header", "was cut", Box::new(move || raw(b"HTTP/1.1 200 OK\r\nContent-"))),
+        ("half a body", "was cut", Box::new(move || raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nus-"))),
+        ("another protocol", "is not HTTP", Box::new(move || raw(b"SSH-2.0-OpenSSH_9.6\r\n"))),
+        ("noise", "is not HTTP", Box::new(|| Reaction::Raw((0..=255).cycle().take(4096).collect()))),
+        ("a login page", "answered \"<!DOCTYPE html>", Box::new(move || flavored(login.to_owned()))),
+        ("a large body", "larger than 65536", Box::new(move || flavored("z".repeat(65_537)))),
+        ("an endless body", "larger than 65536", Box::new(|| Reaction::Flood)),
+        ("a drip", "no answer in 400ms", Box::new(|| Reaction::Drip)),
         (
             "an endless header",
-            Box::new(|| Reaction::Raw(format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(200_000)).into_bytes())),
+            "larger than 16384",
+            Box::new(move || raw(format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(200_000)).as_bytes())),
         ),
-        ("nothing", Box::new(|| ok(""))),
+        ("nothing", "answered \"\"", Box::new(|| ok(""))),
         (
             "no UTF-8",
-            Box::new(|| Reaction::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n\xff\xfe\xfd".to_vec())),
+            "no task",
+            Box::new(move || raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n\xff\xfe")),
         ),
-        ("a long zone", Box::new(move || flavored(format!("projects/1/zones/{}", "z".repeat(61))))),
-        ("500", Box::new(|| status(500))),
-        ("404", Box::new(|| status(404))),
-        ("418", Box::new(|| status(418))),
+        ("a long text", "no task", Box::new(|| ok(&format!("{:?}", "z".repeat(60_000))))),
+        (
+            "a long zone",
+            "no task",
+            Box::new(move || flavored(format!("projects/1/zones/{}", "z".repeat(61)))),
+        ),
+        ("500", "answered HTTP 500", Box::new(|| status(500))),
+        ("404", "answered HTTP 404", Box::new(|| status(404))),
+        ("418", "answered HTTP 418", Box::new(|| status(418))),
     ];
-    for (kind, reaction) in kinds {
+    for (kind, of_ecs, reaction) in kinds {
         let service = Service::start(move |_| reaction());
         let begun = Instant::now();
         let result = detect(&ecs_at(&service), &all_at(&service), within(SHORT)).await;
@@ -301,6 +309,7 @@ async fn nonsense_of_any_kind_is_no_zone_and_no_harm() {
         for source in [Source::Ecs, Source::Ec2, Source::Gcp, Source::Azure] {
             let words = why(&Err(error.clone()), source);
             assert!(!words.contains("its thread"), "{kind}: {source}: {words}");
+            assert!(source != Source::Ecs || words.contains(of_ecs), "{kind}: {words}");
         }
         let line = error.to_string();
         assert!(line.len() < 2_500 && !line.contains(['\n', '\r', '\u{1b}']), "{kind}: {line}");

@@ -34,7 +34,7 @@ pub(super) fn ask(search: &Search) -> Outcome {
     };
     match client.get(&format!("{base}/latest/meta-data/{path}"), &[("X-aws-ec2-metadata-token", &token)]) {
         Ok(reply) => zone_of(&reply, path),
-        Err(failure) => Outcome::Failed(format!("{failure} to the request for {path}")),
+        Err(failure) => Outcome::Failed(format!("the request for {path} failed: {failure}")),
     }
 }
 
@@ -78,7 +78,7 @@ fn no_token(failure: &Failure) -> Outcome {
              limit of 1; `aws ec2 modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2` \
              lets it"
         )),
-        _ => Outcome::Failed(format!("{failure} at the token request")),
+        _ => Outcome::Failed(format!("the token request failed: {failure}")),
     }
 }
 

@@ -38,9 +38,8 @@ pub(super) fn ask(search: &Search) -> Outcome {
     }
     match serde_json::from_str::<Compute>(&reply.body) {
         Ok(compute) => zone_of(&compute),
-        Err(error) => {
-            Outcome::Failed(format!("answered {}, which describes no VM ({error})", excerpt(&reply.body)))
-        }
+        // serde's own words would repeat what was sent, at any length.
+        Err(_) => Outcome::Failed(format!("answered {}, which describes no VM", excerpt(&reply.body))),
     }
 }
 

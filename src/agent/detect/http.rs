@@ -53,7 +53,7 @@ pub(super) enum Failure {
     #[error("the connection was cut before the answer was complete ({0})")]
     Cut(String),
     /// More than any such service says.
-    #[error("the answer is larger than {0} bytes, so it is not from the service that belongs here")]
+    #[error("the answer is larger than {0} bytes, as no answer of such a service is")]
     TooLarge(usize),
     /// The peer could not prove to be the one that the cluster's CA vouches for.
     #[error("TLS failed ({0})")]

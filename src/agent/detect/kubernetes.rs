@@ -136,14 +136,14 @@ impl<'a> Api<'a> {
         let headers = [("Authorization", authorization.as_str()), ("Accept", "application/json")];
         let reply =
             self.client.get(&format!("{}/api/v1/{path}", self.base), &headers).map_err(|failure| {
-                Outcome::Failed(format!("{failure} from the API at {} to get {what}", self.base))
+                Outcome::Failed(format!("{what} could not be read from the API at {}: {failure}", self.base))
             })?;
         if reply.status != 200 {
             return Err(refusal(&reply, what, needs));
         }
-        serde_json::from_str(&reply.body).map_err(|error| {
-            let excerpt = excerpt(&reply.body);
-            Outcome::Failed(format!("the API answered {excerpt} for {what}, which is none ({error})"))
+        // serde's own words would repeat what was sent, at any length.
+        serde_json::from_str(&reply.body).map_err(|_| {
+            Outcome::Failed(format!("the API answered {} for {what}, which is none", excerpt(&reply.body)))
         })
     }
 }
