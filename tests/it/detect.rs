@@ -374,6 +374,11 @@ async fn a_service_that_is_switched_off_for_the_process_is_not_asked() {
 
 #[tokio::test]
 async fn a_base_url_that_is_none_is_an_error_and_no_crash() {
+    let service = Service::start(ecs);
+    let secure = service.url().replace("http:", "https:");
+    let set = environment(&[("ECS_CONTAINER_METADATA_URI_V4", &secure)]);
+    let result = detect(&set, &endpoints(), within(AMPLE)).await;
+    assert!(why(&result, Source::Ecs).contains("does not begin with http://"), "{result:?}");
     for url in
         ["https://127.0.0.1:1", "127.0.0.1", "http://", "http://[::1", "file:///etc/passwd", "http://a b/"]
     {
