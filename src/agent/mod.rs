@@ -1,5 +1,6 @@
-//! What runs beside a broker: the heartbeat that keeps its record in the registry.
+//! The sidecar beside a broker: finds its zone, and keeps its record in the registry.
 
+pub mod detect;
 pub mod heartbeat;
 
 pub use heartbeat::Heartbeat;

@@ -34,11 +34,11 @@ const CRATES: &[(&str, &[&str])] = &[
     ("axum", &["admin"]),
     ("hyper", &["admin"]),
     ("tower", &["admin"]),
-    ("ureq", &["cli", "registry::remote"]),
+    ("ureq", &["cli", "registry::remote", "agent::detect"]),
     ("prometheus", &["telemetry"]),
     ("arc_swap", &["view", "kafka::service", "net::tls"]), // the latter two keep what they derived, nothing shared
     ("hyper_util", &["admin"]),
-    ("rustls", &["net::tls"]),
+    ("rustls", &["net::tls", "agent::detect"]),
     ("tokio_rustls", &["net::tls"]),
     ("x509_cert", &["net::tls"]),
     ("ipnet", &["net::proxy"]),
