@@ -182,6 +182,21 @@ async fn who_speaks_something_else_is_recognised() {
     assert_eq!((server.count("not_tls"), server.count("closed"), server.count("protocol")), (6, 2, 2));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_name_that_is_none_is_refused_and_an_address_is_no_name() {
+    let (_folder, _, pair) = usual();
+    let server = Server::start(ServerSettings::new(vec![pair.identity()])).await;
+    let label = format!("{}.example", "x".repeat(64));
+    for name in ["a b.example", "-a.example", "a..example", "pr\u{f6}d.example", &label] {
+        let out = s_client(&server, &["-servername", name]).await;
+        assert!(!out.contains("sni="), "{name}: {out}");
+        assert!(server.failure().await.starts_with("bad_server_name"), "{name}");
+    }
+    let out = s_client(&server, &["-servername", "127.0.0.1"]).await;
+    assert!(!out.contains("sni=Some"), "{out}");
+    assert_eq!(server.count("bad_server_name"), 5);
+}
+
 /// Bytes at random behind a plausible start: every connection ends, and the next client is served.
 #[tokio::test(flavor = "multi_thread")]
 async fn junk_ends_only_its_own_connection() {
