@@ -57,8 +57,14 @@ pub mod registry {
     pub const NUDGES: usize = 65_536;
     /// How long a changed topics hash is let alone before it is read again: it is written field by field.
     pub const TOPICS_DELAY: Duration = Duration::from_millis(100);
-    /// How often a silent registry is asked whether it is still there: half-open connections say nothing.
-    pub const PING: Duration = Duration::from_secs(1);
+    /// How often a silent registry is asked whether it is still there: half-open connections say nothing. Below
+    /// [`crate::model::liveness::UNHEARD_MILLIS`], or leases would stand still between two answers.
+    pub const PING: Duration = Duration::from_millis(200);
+    /// Silence after which renewals may have been missed (it hung, or this process was stopped): everything is read
+    /// again before a lease may end. Longer than any scan step or scheduling delay of a healthy machine.
+    pub const SILENCE: Duration = Duration::from_secs(1);
+    /// How often what scans found changed is looked through, and the ages in the metrics are set.
+    pub const LOOK: Duration = Duration::from_secs(1);
     /// How often the list of refused records is published on its own: whoever writes rubbish must not keep us busy.
     pub const REFUSALS_DELAY: Duration = Duration::from_millis(100);
     /// How long a key that a scan found changed may wait for its push before it counts as repaired.

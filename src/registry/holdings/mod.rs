@@ -31,6 +31,8 @@ const SLACK_MILLIS: u64 = 50;
 /// How a registry is followed.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Clusters that exist whether or not a group was seen: those that the configuration names.
+    pub clusters: Vec<Cluster>,
     /// Groups that exist whether or not an agent was seen: those that listeners and the configuration name.
     pub groups: Vec<GroupId>,
     /// How often everything is compared with a full scan.
@@ -48,6 +50,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            clusters: Vec::new(),
             groups: Vec::new(),
             resync: limits::RESYNC.default,
             stale_max: limits::STALE_MAX.default,

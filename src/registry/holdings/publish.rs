@@ -57,6 +57,7 @@ impl Holdings {
         }
         if std::mem::take(&mut self.changes.status) {
             edit.set_sources(vec![Arc::clone(&self.source)]);
+            self.settings.clusters.iter().for_each(|cluster| edit.configure_cluster(cluster.clone()));
             if self.synced {
                 edit.set_synced();
             }
