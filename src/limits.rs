@@ -33,6 +33,10 @@ pub mod registry {
     pub const RECORD_PORTS: usize = 32;
     /// Most roles of one record.
     pub const RECORD_ROLES: usize = 32;
+    /// Longest text for people (`version`, `started_at`) in bytes: it ends up in tables and TXT records.
+    pub const RECORD_TEXT: usize = 64;
+    /// Largest value of one topic's field in bytes; a right one has 70.
+    pub const TOPIC_BYTES: usize = 1024;
     /// Longest registry key in bytes: a prefix and three labels of 63.
     pub const KEY_BYTES: usize = 512;
     /// Most agents that are held; each costs about 1 KiB. What comes beyond is refused and counted.
@@ -45,6 +49,26 @@ pub mod registry {
     pub const BATCH: usize = 512;
     /// How long nudges gather before they are read. Below what a client notices, above a burst's spacing.
     pub const BATCH_DELAY: Duration = Duration::from_millis(2);
+    /// Keys asked for by one step of a scan: a few hundred microseconds of Redis' time each.
+    pub const SCAN_COUNT: usize = 1_000;
+    /// Most keys that wait to be read again; beyond it everything is read by a scan instead.
+    pub const NUDGES: usize = 65_536;
+    /// How long a changed topics hash is let alone before it is read again: it is written field by field.
+    pub const TOPICS_DELAY: Duration = Duration::from_millis(100);
+    /// How often a silent registry is asked whether it is still there: half-open connections say nothing.
+    pub const PING: Duration = Duration::from_secs(1);
+    /// How often the list of refused records is published on its own: whoever writes rubbish must not keep us busy.
+    pub const REFUSALS_DELAY: Duration = Duration::from_millis(100);
+    /// How long a key that a scan found changed may wait for its push before it counts as repaired.
+    pub const PUSH_PATIENCE: Duration = Duration::from_secs(1);
+    /// Most changes found by scans that wait for their push at a time.
+    pub const SUSPECTS: usize = 1_024;
+    /// For how long a lapsed agent can be taken back, should the registry turn out to have been lost before it lapsed.
+    pub const SECOND_THOUGHT: Duration = Duration::from_secs(10);
+    /// Most groups that are remembered; beyond it an unconfigured group is forgotten with its last agent.
+    pub const GROUPS: usize = 100_000;
+    /// How long a goodbye may take: it must not hold up the end of the process.
+    pub const GOODBYE: Duration = Duration::from_secs(2);
     /// How often everything is compared with a full scan, in case a push was lost.
     pub const RESYNC: Bound<Duration> = Bound {
         default: Duration::from_secs(30),
@@ -100,4 +124,175 @@ pub mod tcp {
     pub const BACKLOG: i32 = 1_024;
     /// How long connections may finish when the server stops.
     pub const DRAIN: Duration = Duration::from_millis(500);
+}
+
+/// The Kafka front's bounds.
+pub mod kafka {
+    use super::{Bound, Duration};
+
+    /// Largest request in bytes. Discovery requests are lists of names; 1 MiB holds 25,000 topics of 40 bytes.
+    pub const FRAME_BYTES: Bound<usize> = Bound { default: 1024 * 1024, min: 1024, max: 16 * 1024 * 1024 };
+    /// Smallest request: api key, version and correlation id.
+    pub const FRAME_LEAST: usize = 8;
+    /// Most topics that one Metadata request may name.
+    pub const REQUEST_TOPICS: usize = 50_000;
+    /// Most keys of one FindCoordinator request: each is hashed with every agent of the group.
+    pub const REQUEST_KEYS: usize = 4_096;
+    /// Largest reply in bytes: 2.5 million partitions. What would be larger closes the connection.
+    pub const REPLY_BYTES: usize = 64 * 1024 * 1024;
+    /// A reply up to this size is written without asking; larger ones need one of [`BIG_REPLIES`].
+    pub const SMALL_REPLY_BYTES: usize = 64 * 1024;
+    /// Replies above [`SMALL_REPLY_BYTES`] that one listener holds in memory at once.
+    pub const BIG_REPLIES: usize = 32;
+    /// How long a connection may be silent between requests: Kafka's own `connections.max.idle.ms`.
+    pub const IDLE: Bound<Duration> = Bound {
+        default: Duration::from_secs(600),
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(86_400),
+    };
+    /// How long a request may take to arrive once its first byte is there.
+    pub const READ: Bound<Duration> = Bound {
+        default: Duration::from_secs(15),
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(600),
+    };
+    /// How long a reply may take to be taken by the client, waiting for a big-reply permit included.
+    pub const WRITE: Bound<Duration> = Bound {
+        default: Duration::from_secs(30),
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(600),
+    };
+    /// How much is read from a socket at once; a buffer grows only by what has arrived.
+    pub const READ_CHUNK: usize = 16 * 1024;
+    /// Requests of one client (source address and client.id) within this time count as one in the round robin.
+    pub const SAME_CLIENT: Bound<Duration> = Bound {
+        default: Duration::from_secs(5),
+        min: Duration::from_millis(1),
+        max: Duration::from_secs(3_600),
+    };
+    /// Clients that the round robin remembers, about 64 bytes each. Beyond it each request is a turn.
+    pub const CLIENTS: usize = 100_000;
+    /// Turns (cluster, group, zone) of the round robin.
+    pub const TURNS: usize = 100_000;
+    /// Zones that metrics name; further ones are counted as `other`.
+    pub const ZONE_LABELS: usize = 256;
+}
+
+/// The DNS front's bounds.
+pub mod dns {
+    use super::{Bound, Duration};
+
+    /// Largest UDP answer, and the size we advertise: fits every path without fragments (DNS flag day 2020).
+    pub const UDP_ANSWER: usize = 1232;
+    /// Largest UDP answer to a client without EDNS (RFC 1035 §4.2.1), and the smallest that EDNS can ask for.
+    pub const UDP_PLAIN: usize = 512;
+    /// Largest UDP query that is read. Queries have some 50 bytes, a TSIG or padding some hundred; what is longer
+    /// is cut by the kernel and thus malformed.
+    pub const UDP_QUERY: usize = 2_048;
+    /// Packets that one system call receives or sends: beyond some dozens nothing is gained.
+    pub const UDP_BATCH: usize = 64;
+    /// Bytes that the kernel holds for a UDP socket: some thousand queries while a worker is not scheduled.
+    pub const UDP_BUFFER: usize = 4 * 1024 * 1024;
+    /// How late a UDP worker may notice that it shall stop.
+    pub const UDP_WAKE: Duration = Duration::from_millis(100);
+    /// UDP workers, a thread each.
+    pub const WORKERS: Bound<usize> = Bound { default: 0, min: 0, max: 256 };
+    /// Ports that are tried when any will do and UDP and TCP must get the same.
+    pub const PORT_TRIES: usize = 16;
+    /// Largest TCP message: what its two length bytes can say.
+    pub const TCP_MESSAGE: usize = 65_535;
+    /// Largest query over TCP. More has no use, and each connection holds a buffer of this size.
+    pub const TCP_QUERY: usize = 4_096;
+    /// How long a TCP connection may be idle (RFC 7766 §6.2.3 asks for seconds).
+    pub const TCP_IDLE: Bound<Duration> = Bound {
+        default: Duration::from_secs(10),
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(120),
+    };
+    /// How long a begun query may take to arrive in full, and an answer to be taken: slow peers are cut.
+    pub const TCP_MESSAGE_TIME: Bound<Duration> = Bound {
+        default: Duration::from_secs(2),
+        min: Duration::from_millis(50),
+        max: Duration::from_secs(30),
+    };
+    /// Zones that one server serves; each query is compared with every apex.
+    pub const ZONES: usize = 64;
+    /// Largest zone file in bytes.
+    pub const ZONE_FILE_BYTES: u64 = 64 * 1024 * 1024;
+    /// Most records of one zone file.
+    pub const ZONE_RECORDS: usize = 1_000_000;
+    /// Links of a CNAME chain that one answer follows; a longer chain is left to the resolver.
+    pub const ALIASES: usize = 8;
+    /// TTL of dynamic answers in seconds: 0 makes some resolvers misbehave, long ones keep dead agents alive.
+    pub const TTL: Bound<u32> = Bound { default: 5, min: 1, max: 3_600 };
+    /// TTL of negative answers in seconds where no zone file says another.
+    pub const NEGATIVE_TTL: Bound<u32> = Bound { default: 2, min: 1, max: 3_600 };
+    /// Addresses in one answer. The most is also the size of the array that a sample is drawn into.
+    pub const SAMPLE: Bound<usize> = Bound { default: 8, min: 1, max: 32 };
+    /// Zones that a group's TXT counts; those beyond are summed up.
+    pub const TEXT_ZONES: usize = 16;
+}
+
+/// The admin API's bounds.
+pub mod admin {
+    use super::{Bound, Duration};
+
+    /// Open connections: a page, a scraper and heartbeats over HTTP need few.
+    pub const CONNECTIONS: Bound<usize> = Bound { default: 256, min: 1, max: 100_000 };
+    /// Share of the connections that one source may hold: the rest is for those who scrape and probe.
+    pub const PER_SOURCE: usize = 64;
+    /// Largest request body in bytes: a record and no more.
+    pub const BODY_BYTES: usize = super::registry::RECORD_BYTES;
+    /// Largest request head in bytes (hyper's smallest sensible buffer).
+    pub const HEAD_BYTES: usize = 16 * 1024;
+    /// Most header fields of one request.
+    pub const HEADERS: usize = 64;
+    /// How long a request's head may take to arrive; also how long an idle connection is kept.
+    pub const HEAD_TIME: Duration = Duration::from_secs(10);
+    /// How long a request may take from its head to its answer, a slow body included.
+    pub const REQUEST_TIME: Duration = Duration::from_secs(10);
+    /// How long a reader may take to accept an answer before the connection is cut, from its first byte.
+    pub const CONNECTION_TIME: Duration = Duration::from_secs(300);
+    /// Longest text from a request that is repeated in an answer or a log, in bytes.
+    pub const ECHO_BYTES: usize = 100;
+    /// Shortest token that is accepted, in bytes: shorter ones can be guessed.
+    pub const TOKEN_BYTES: usize = 16;
+    /// Most bytes that `fingerpost agents` reads of an answer (200,000 agents of 500 bytes).
+    pub const ANSWER_BYTES: u64 = 256 * 1024 * 1024;
+    /// How long `fingerpost agents` and `fingerpost check` wait for a server.
+    pub const CLIENT_TIME: Duration = Duration::from_secs(5);
+}
+
+/// Bounds of keys of the configuration whose room has none of its own.
+pub mod config {
+    use super::{Bound, Duration};
+
+    /// Largest configuration file in bytes: larger ones are not configurations.
+    pub const FILE_BYTES: u64 = 4 * 1024 * 1024;
+    /// UDP workers per address; 0 is one per core.
+    pub const DNS_WORKERS: Bound<usize> = Bound { default: 0, min: 0, max: 256 };
+    /// TTL of answers: never 0, which some resolvers treat badly; a day holds whatever is static.
+    pub const DNS_TTL: Bound<Duration> = Bound {
+        default: Duration::from_secs(5),
+        min: Duration::from_secs(1),
+        max: Duration::from_secs(86_400),
+    };
+    /// Addresses in one answer.
+    pub const DNS_SAMPLE: Bound<usize> = Bound { default: 8, min: 1, max: 64 };
+    /// UDP answers: at least 512 (RFC 1035), at most what never fragments (DNS flag day 2020).
+    pub const DNS_UDP_SIZE: Bound<usize> = Bound { default: 1_232, min: 512, max: 1_232 };
+    /// Idle DNS over TCP (RFC 7766 §6.2.3 asks for a few seconds).
+    pub const DNS_TCP_IDLE: Bound<Duration> = Bound {
+        default: Duration::from_secs(10),
+        min: Duration::from_secs(1),
+        max: Duration::from_secs(300),
+    };
+    /// Idle Kafka connections: Kafka's own `connections.max.idle.ms` is 10 minutes.
+    pub const KAFKA_IDLE: Bound<Duration> = Bound {
+        default: Duration::from_secs(600),
+        min: Duration::from_secs(1),
+        max: Duration::from_secs(86_400),
+    };
+    /// Agents per zone and group of the demo's fleet.
+    pub const DEMO_AGENTS: Bound<usize> = Bound { default: 2, min: 1, max: 40 };
 }

@@ -1,1 +1,167 @@
-//! The HTTP front: health, metrics, the fleet as JSON, heartbeats for those without a Redis client.
+//! The HTTP front: health, metrics, the fleet as JSON, heartbeats for those without a Redis client. `docs/admin-api.md`
+//! is its reference.
+
+mod answer;
+pub mod auth;
+pub mod fleet;
+mod heartbeat;
+pub mod readiness;
+mod routes;
+
+pub use auth::{Scope, Token};
+pub use readiness::{Latch, Readiness};
+
+use crate::clock::Clock;
+use crate::limits::admin as limits;
+use crate::net::tcp;
+use crate::registry::Registry;
+use crate::telemetry::Telemetry;
+use crate::view::View;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+/// How the admin API is served.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where it listens. Anything but loopback needs a token.
+    pub listen: SocketAddr,
+    /// Tokens; none means that whoever reaches the (loopback) address may do everything.
+    pub tokens: Vec<Token>,
+    /// Whether reading needs no token even if there are tokens.
+    pub public_read: bool,
+    /// Names that requests without a token may use in `Host`, beside addresses and localhost.
+    pub hosts: Vec<String>,
+    /// Open connections.
+    pub connections: usize,
+    /// How long a request's head may take, and how long an idle connection is kept.
+    pub head_time: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8053)),
+            tokens: Vec::new(),
+            public_read: false,
+            hosts: Vec::new(),
+            connections: limits::CONNECTIONS.default,
+            head_time: limits::HEAD_TIME,
+        }
+    }
+}
+
+/// Why the admin API is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It would be open to others.
+    #[error(
+        "the admin API at {0} can be reached from elsewhere and has no token: set one, or listen at 127.0.0.1"
+    )]
+    Open(SocketAddr),
+    /// A token can be guessed.
+    #[error("the admin token {0:?} is shorter than {1} bytes: make one with `openssl rand -hex 32`")]
+    WeakToken(String, usize),
+    /// The address can't be bound.
+    #[error("cannot listen at {0} for the admin API")]
+    Bind(SocketAddr, #[source] io::Error),
+}
+
+/// The admin API, bound and not yet serving.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    limits: tcp::Limits,
+    head_time: Duration,
+    shared: Arc<routes::Shared>,
+}
+
+impl Server {
+    /// Binds. Heartbeats go to `registry`, what is shown is what `view` holds.
+    pub fn bind(
+        settings: Settings,
+        view: View,
+        clock: Clock,
+        registry: Registry,
+        telemetry: Telemetry,
+        readiness: Readiness,
+    ) -> Result<Self, Error> {
+        let listen = settings.listen;
+        if settings.tokens.is_empty() && !listen.ip().to_canonical().is_loopback() {
+            return Err(Error::Open(listen));
+        }
+        if let Some(weak) = settings.tokens.iter().find(|token| token.secret.len() < limits::TOKEN_BYTES) {
+            return Err(Error::WeakToken(weak.name.clone(), limits::TOKEN_BYTES));
+        }
+        let listener = tcp::bind(listen).map_err(|error| Error::Bind(listen, error))?;
+        let address = listener.local_addr().map_err(|error| Error::Bind(listen, error))?;
+        let gate =
+            auth::Gate { tokens: settings.tokens, public_read: settings.public_read, hosts: settings.hosts };
+        let limits = tcp::Limits {
+            connections: settings.connections,
+            per_source: settings.connections.min(limits::PER_SOURCE),
+            ..tcp::Limits::default()
+        };
+        let shared = Arc::new(routes::Shared { view, clock, registry, telemetry, readiness, gate });
+        Ok(Self { listener, address, limits, head_time: settings.head_time, shared })
+    }
+
+    /// Where it listens, with the port that it got.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop`, then lets requests finish for a bounded time.
+    pub async fn run(self, stop: CancellationToken) {
+        let counts = Arc::new(tcp::Counts::default());
+        let open = Arc::clone(&self.shared.telemetry.admin);
+        let router = routes::router(self.shared);
+        let head_time = self.head_time;
+        let seen = Arc::clone(&counts);
+        tcp::serve(self.listener, self.limits, counts, stop, move |stream, _, stop| {
+            open.open.set(i64::try_from(seen.open.load(Ordering::Relaxed)).unwrap_or(i64::MAX));
+            let (open, seen) = (Arc::clone(&open), Arc::clone(&seen));
+            let serving = connection(stream, router.clone(), head_time, stop);
+            async move {
+                serving.await;
+                let left = seen.open.load(Ordering::Relaxed).saturating_sub(1);
+                open.open.set(i64::try_from(left).unwrap_or(i64::MAX));
+            }
+        })
+        .await;
+    }
+}
+
+/// Serves one connection: HTTP/1.1 with keep-alive, until its time is over or the server stops.
+async fn connection(stream: TcpStream, router: axum::Router, head_time: Duration, stop: CancellationToken) {
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_time)
+        .max_buf_size(limits::HEAD_BYTES)
+        .max_headers(limits::HEADERS)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut serving = std::pin::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = stop.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.as_mut().await
+        }
+        () = tokio::time::sleep(limits::CONNECTION_TIME) => {
+            serving.as_mut().graceful_shutdown();
+            // A reader that takes nothing would hold the connection for ever.
+            let _ = tokio::time::timeout(limits::REQUEST_TIME, serving.as_mut()).await;
+            Ok(())
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an admin connection ended early");
+    }
+}

@@ -1,1 +1,5 @@
-//! The sidecar beside a broker: finds its zone, renews its lease.
+//! What runs beside a broker: the heartbeat that keeps its record in the registry.
+
+pub mod heartbeat;
+
+pub use heartbeat::Heartbeat;

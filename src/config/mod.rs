@@ -1,1 +1,530 @@
 //! The configuration: a literal file, and what it comes to with defaults and the environment.
+//!
+//! [`load`] reads everything and reports every problem at once, each with file, line and column. The keys are one
+//! table, [`keys::SECTIONS`]; `examples/fingerpost.toml` and `docs/config.md` follow it and are tested against it.
+
+mod environment;
+pub mod keys;
+mod node;
+mod problem;
+mod read;
+pub mod reference;
+mod resolve;
+mod secret;
+mod value;
+
+pub use environment::Environment;
+pub use problem::{Origin, Problem, Severity};
+pub use secret::{Secret, SecretError, SecretSource, read_secret_file, shown_url};
+pub use value::{TopicSource, TopicSpec};
+
+use crate::limits::config as limits;
+use crate::model::{Cluster, GroupName, Zone};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A resolved configuration: complete and valid in itself. Files that it names were not read yet.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where heartbeats arrive.
+    pub registry: Registry,
+    /// The DNS front.
+    pub dns: Dns,
+    /// The clusters that are described; others may appear in the registry.
+    pub clusters: Vec<ClusterConfig>,
+    /// The Kafka front.
+    pub kafka: Kafka,
+    /// The HTTP front.
+    pub admin: Admin,
+    /// Logs.
+    pub log: Log,
+    /// Every value with its origin, in the order of [`keys::SECTIONS`]; secrets are not shown.
+    pub settings: Vec<Setting>,
+    /// What somebody should look at, though it does not keep the server from starting.
+    pub warnings: Vec<Problem>,
+}
+
+/// `[registry]`.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    /// `redis://…`, `rediss://…` or `memory:`. May hold credentials: show [`shown_url`] of it.
+    pub url: Secret,
+    /// The password, if it stands beside the URL.
+    pub password: Option<SecretSource>,
+    /// What registry keys begin with.
+    pub prefix: String,
+    /// Time between full scans.
+    pub resync: Duration,
+    /// Longest wait for an answer.
+    pub operation_timeout: Duration,
+    /// For how long a lost registry is believed.
+    pub stale_max: Duration,
+    /// For how long a group without agents exists.
+    pub group_memory: Duration,
+    /// For how long a departed agent's name resolves.
+    pub departed_grace: Duration,
+    /// Most agents held.
+    pub max_agents: usize,
+}
+
+/// `[dns]`.
+#[derive(Clone, Debug)]
+pub struct Dns {
+    /// Where to answer, UDP and TCP.
+    pub listen: Vec<SocketAddr>,
+    /// UDP workers per address; 0 is one per core.
+    pub workers: usize,
+    /// Longest TTL of an answer about agents.
+    pub ttl: Duration,
+    /// TTL of negative answers of zones without a file.
+    pub negative_ttl: Duration,
+    /// Most addresses in an answer.
+    pub sample: usize,
+    /// What a group without a live agent answers.
+    pub empty: EmptyPolicy,
+    /// Whether TXT is answered.
+    pub txt: bool,
+    /// Largest UDP answer in bytes.
+    pub udp_size: usize,
+    /// Open TCP connections per address.
+    pub tcp_connections: usize,
+    /// Open TCP connections per source and address.
+    pub tcp_per_source: usize,
+    /// Longest idle time of a TCP connection.
+    pub tcp_idle: Duration,
+    /// The zones.
+    pub zones: Vec<ZoneConfig>,
+}
+
+/// What a known group without a live agent answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum EmptyPolicy {
+    /// The name exists and has no address.
+    #[default]
+    Nodata,
+    /// The addresses that were last known.
+    LastKnown,
+    /// SERVFAIL, so that resolvers try another server or serve what they kept.
+    Servfail,
+}
+
+/// One `[[dns.zone]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneConfig {
+    /// The zone's name, lower case, without the last dot.
+    pub apex: String,
+    /// Its zone file, resolved to a path that can be opened from here.
+    pub file: Option<PathBuf>,
+    /// Name servers where there is no file; empty means `ns1.<apex>`.
+    pub ns: Vec<String>,
+    /// Addresses of the name servers within the zone; empty means the listening addresses.
+    pub ns_addresses: Vec<IpAddr>,
+}
+
+/// One `[[cluster]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// Its name.
+    pub name: Cluster,
+    /// Groups that exist from the start: those listed and those of the listeners.
+    pub groups: BTreeSet<GroupName>,
+    /// Whether the cluster's own name answers with agents of all groups.
+    pub cluster_wide: bool,
+    /// Where its topics come from.
+    pub topics: TopicSource,
+}
+
+/// `[kafka]`.
+#[derive(Clone, Debug)]
+pub struct Kafka {
+    /// Open connections per listener.
+    pub connections: usize,
+    /// Open connections per source and listener.
+    pub per_source: usize,
+    /// Longest idle time of a connection.
+    pub idle: Duration,
+    /// The listeners.
+    pub listeners: Vec<ListenerConfig>,
+}
+
+/// One `[[kafka.listener]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerConfig {
+    /// Its address.
+    pub listen: SocketAddr,
+    /// Its cluster.
+    pub cluster: Cluster,
+    /// The group of everybody who connects.
+    pub group: GroupName,
+    /// The zone of clients that name none.
+    pub zone: Option<Zone>,
+}
+
+/// `[admin]`.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Its address.
+    pub listen: SocketAddr,
+    /// Whether reading needs no token even where tokens are configured.
+    pub public_read: bool,
+    /// Further host names that requests without a token may use.
+    pub hosts: Vec<String>,
+    /// Open connections.
+    pub connections: usize,
+    /// The tokens; the one of `[admin]` itself is called `admin`.
+    pub tokens: Vec<TokenConfig>,
+}
+
+/// One token of the admin API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenConfig {
+    /// What logs and refusals call it.
+    pub name: String,
+    /// The token.
+    pub secret: SecretSource,
+    /// Only this cluster.
+    pub cluster: Option<Cluster>,
+    /// Only this group of that cluster.
+    pub group: Option<GroupName>,
+    /// Whether it may write.
+    pub write: bool,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Level, or a list of `module=level`.
+    pub level: String,
+    /// How lines are written.
+    pub format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// One value and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its path; occurrences of repeated sections are counted from 1, as in `cluster[1].name`.
+    pub key: String,
+    /// The value as the file would write it; `(secret)` for secrets.
+    pub value: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file can't be read.
+    #[error("cannot read the configuration {0}: does it exist, and may this user read it?")]
+    Unreadable(PathBuf, #[source] io::Error),
+    /// The file is no configuration.
+    #[error("the configuration {0} is larger than 4 MiB: is it the right file?")]
+    TooLarge(PathBuf),
+    /// It can be read and is wrong: every problem, at least one of them an error.
+    #[error("the configuration has {} to mend", count(.0))]
+    Invalid(Vec<Problem>),
+}
+
+fn count(problems: &[Problem]) -> String {
+    match problems.iter().filter(|problem| problem.severity == Severity::Error).count() {
+        1 => "one problem".to_owned(),
+        n => format!("{n} problems"),
+    }
+}
+
+/// A DNS name in lower case without its last dot, or what is wrong with it.
+pub fn dns_name(text: &str) -> Result<String, String> {
+    value::read_dns_name(text).map_err(|(why, _)| why)
+}
+
+/// Reads and resolves the configuration file at `path`.
+pub fn load(path: &Path, environment: &Environment) -> Result<Config, Error> {
+    let unreadable = |error| Error::Unreadable(path.to_owned(), error);
+    if fs::metadata(path).map_err(unreadable)?.len() > limits::FILE_BYTES {
+        return Err(Error::TooLarge(path.to_owned()));
+    }
+    parse(path, &fs::read_to_string(path).map_err(unreadable)?, environment)
+}
+
+/// Resolves the text of a configuration file that lies at `path`. Paths in it that are not absolute are looked for
+/// beside the file first, then in the working directory.
+pub fn parse(path: &Path, text: &str, environment: &Environment) -> Result<Config, Error> {
+    let mut problems = problem::Problems::of(path, text);
+    let document = read::read(text, environment, &mut problems);
+    let folder = path.parent().unwrap_or(Path::new(""));
+    match resolve::resolve(&document, folder, &mut problems) {
+        Some(mut config) if !problems.has_errors() => {
+            config.warnings = problems.into_found();
+            Ok(config)
+        }
+        _ => Err(Error::Invalid(problems.into_found())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = r#"
+[registry]
+url = "redis://127.0.0.1:6379"        # or "memory:"
+[dns]
+listen = ["127.0.0.1:5353"]
+[[dns.zone]]
+apex = "kafka.example"
+file = "zones/kafka.example.zone"     # optional: without it SOA and NS are made from the apex
+[[cluster]]
+name = "prod"
+topics = { source = "static", list = [{ name = "orders", partitions = 12 }] }
+[[kafka.listener]]
+listen = "127.0.0.1:9092"
+cluster = "prod"
+group = "vpc-1"
+[admin]
+listen = "127.0.0.1:8053"
+"#;
+
+    fn with(text: &str, variables: &[(&str, &str)]) -> Result<Config, Error> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        parse(Path::new("some/f.toml"), text, &Environment::of(variables))
+    }
+
+    /// `place: message` and the hint of every problem.
+    fn problems(text: &str, variables: &[(&str, &str)]) -> Vec<(String, String)> {
+        let found = match with(text, variables) {
+            Ok(config) => config.warnings,
+            Err(Error::Invalid(problems)) => problems,
+            Err(other) => panic!("{other}"),
+        };
+        found
+            .into_iter()
+            .map(|problem| {
+                (format!("{}: {}", problem.place, problem.message), problem.hint.unwrap_or_default())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_minimal_file_works_as_it_stands() {
+        let config = with(MINIMAL, &[]).unwrap();
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+        assert_eq!(config.registry.shown(), "redis://127.0.0.1:6379");
+        assert_eq!(config.dns.ttl, Duration::from_secs(5));
+        assert_eq!(config.dns.zones[0].file.as_deref(), Some(Path::new("some/zones/kafka.example.zone")));
+        let cluster = &config.clusters[0];
+        assert!(cluster.groups.contains("vpc-1"), "a listener's group exists from the start");
+        let TopicSource::Static(topics) = &cluster.topics else { panic!("{:?}", cluster.topics) };
+        assert_eq!((topics[0].name.as_str(), topics[0].partitions), ("orders", 12));
+        assert_eq!(config.kafka.listeners[0].listen.port(), 9092);
+        assert_eq!(config.admin.listen.port(), 8053);
+        let url = config.settings.iter().find(|setting| setting.key == "registry.url").unwrap();
+        assert_eq!(url.origin, Origin::File { line: 3, column: 7 });
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once_with_its_place() {
+        let text = "[registry]\nurl = \"http://x\"\nresink = 5\n[dns]\nlisten = \"127.0.0.1:53\"\nttl = 0\nsample = 900\n\
+                    [[dns.zone]]\napx = \"k.example\"\n[[cluster]]\nname = \"pr od\"\n[[kafka.listener]]\n\
+                    listen = \"localhost:9092\"\ncluster = \"prod\"\ngroup = 7\n[admn]\nlisten = \"x\"\n";
+        let found = problems(text, &[]);
+        let has = |place: &str, what: &str, hint: &str| {
+            assert!(
+                found.iter().any(|(m, h)| m.starts_with(&format!("some/f.toml:{place}: "))
+                    && m.contains(what)
+                    && h.contains(hint)),
+                "{place} {what} {hint} in {found:#?}"
+            );
+        };
+        has("2:7", "no registry URL", "redis://");
+        has("3:1", "unknown key \"resink\" in [registry]", "did you mean \"resync\"?");
+        has("5:10", "dns.listen: a text where a list belongs", "brackets");
+        has("6:7", "dns.ttl: 0s is out of bounds", "1s to");
+        has("7:10", "dns.sample: 900 is out of bounds", "1 to 64");
+        has("9:1", "unknown key \"apx\" in [[dns.zone]]", "did you mean \"apex\"?");
+        has("8:1", "dns.zone.apex is missing", "add apex");
+        has("11:8", "no name for a cluster", "DNS labels");
+        has("13:10", "no address with a port", "host names are not resolved");
+        has("14:11", "there is no cluster prod", "[[cluster]]");
+        has("15:9", "a number where a text belongs", "");
+        has("16:2", "unknown section \"admn\"", "did you mean \"admin\"?");
+        assert_eq!(found.len(), 12, "{found:#?}");
+    }
+
+    #[test]
+    fn not_toml_is_told_with_its_place_and_the_rest_is_still_read() {
+        let found = problems("[registry]\nurl = \n[dns]\ntttl = 3\n", &[]);
+        assert!(
+            found.iter().any(|(m, _)| m.starts_with("some/f.toml:2:") && m.contains("not TOML")),
+            "{found:?}"
+        );
+        assert!(found.iter().any(|(m, _)| m.starts_with("some/f.toml:4:1")), "{found:?}");
+        assert!(matches!(with("\u{0}", &[]), Err(Error::Invalid(_))));
+    }
+
+    #[test]
+    fn the_environment_overrides_and_strays_are_warned_of() {
+        let config = with(
+            MINIMAL,
+            &[
+                ("FINGERPOST_REGISTRY_URL", "memory:"),
+                ("FINGERPOST_DNS_LISTEN", "127.0.0.1:1053, [::1]:1053"),
+                ("FINGERPOST_ADMIN_TOKEN", "0123456789abcdef"),
+                ("FINGERPOST_ADMIN_LISTEM", "x"),
+                ("OTHER", "x"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.registry.url.expose(), "memory:");
+        assert_eq!(config.dns.listen.len(), 2);
+        assert_eq!(config.admin.tokens.len(), 1);
+        assert_eq!(config.warnings.len(), 1);
+        assert_eq!(config.warnings[0].hint.as_deref(), Some("did you mean \"FINGERPOST_ADMIN_LISTEN\"?"));
+        assert!(!format!("{config:?}").contains("0123456789abcdef"), "no secret is printed");
+        let url = config.settings.iter().find(|setting| setting.key == "registry.url").unwrap();
+        assert_eq!(url.origin, Origin::Environment("FINGERPOST_REGISTRY_URL"));
+        let found = problems(MINIMAL, &[("FINGERPOST_DNS_LISTEN", "nowhere")]);
+        assert!(found[0].0.starts_with("environment FINGERPOST_DNS_LISTEN: dns.listen"), "{found:?}");
+    }
+
+    #[test]
+    fn what_is_wrong_as_a_whole_is_refused() {
+        for (change, message, hint) in [
+            (
+                ("127.0.0.1:8053", "127.0.0.1:9092"),
+                "127.0.0.1:9092 is taken by 127.0.0.1:9092",
+                "another port",
+            ),
+            (
+                ("127.0.0.1:8053", "0.0.0.0:8053"),
+                "can be reached from elsewhere, and there is no token",
+                "token_file",
+            ),
+            (("127.0.0.1:8053", "[::ffff:10.0.0.1]:8053"), "there is no token", "127.0.0.1"),
+            (
+                ("cluster = \"prod\"", "cluster = \"prud\""),
+                "there is no cluster prud",
+                "did you mean \"prod\"?",
+            ),
+            (("[[cluster]]", "[[cluster]]\nname = \"prod\"\n[[cluster]]"), "cluster prod is there twice", ""),
+            (("[[dns.zone]]", "[[dns.zone]]\napex = \"Kafka.Example.\"\n[[dns.zone]]"), "is there twice", ""),
+            (("[registry]", "[registry]\nprefix = \"a b\""), "cannot be used", ""),
+            (
+                ("[registry]", "[registry]\npassword = \"x\"\npassword_file = \"y\""),
+                "exclude each other",
+                "file",
+            ),
+            (("file =", "ns = [\"ns.kafka.example\"]\nfile ="), "exclude each other", "leave ns out"),
+            (("[admin]", "[admin]\ntokens = 3"), "written the wrong way", "[[admin.tokens]]"),
+            (("[admin]", "[log]\nlevel = \"a=b=c\"\n[admin]"), "is no level", "debug"),
+            (("partitions = 12", "partitons = 12"), "unknown key \"partitons\"", "partitions"),
+            (("partitions = 12", "partitions = 12, id = \"x\""), "no topic id", "hexadecimal"),
+        ] {
+            let found = problems(&MINIMAL.replacen(change.0, change.1, 1), &[]);
+            assert!(
+                found.iter().any(|(m, h)| m.contains(message) && h.contains(hint)),
+                "{message}: {found:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_line_that_may_hold_a_secret_is_not_repeated() {
+        let Err(Error::Invalid(found)) = with("[admin]\ntoken = 7\nlisten = 7\n", &[]) else {
+            panic!("valid?")
+        };
+        let shown = |line| found.iter().find(|p| p.place.ends_with(line)).unwrap().excerpt.clone();
+        assert_eq!(shown(":2:9"), None);
+        assert_eq!(shown(":3:10"), Some(("listen = 7".to_owned(), 10)));
+    }
+
+    #[test]
+    fn the_example_file_is_the_table_of_keys_and_holds_the_defaults() {
+        let written = include_str!("../../examples/fingerpost.toml");
+        assert_eq!(
+            written,
+            reference::example(),
+            "run `fingerpost reference example > examples/fingerpost.toml`"
+        );
+        let config = with(written, &[]).unwrap();
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+        let defaults = with("[registry]\nurl = \"redis://127.0.0.1:6379\"\n", &[]).unwrap();
+        for (name, value) in defaults.settings.iter().map(|setting| (&setting.key, &setting.value)) {
+            let here = config.settings.iter().find(|setting| setting.key == *name).unwrap();
+            assert_eq!(here.value, *value, "{name}");
+            assert!(matches!(here.origin, Origin::File { .. }), "{name} is written in the example");
+        }
+        // What is commented out is valid too, except that a secret and its file exclude each other.
+        let all: String = written
+            .lines()
+            .filter(|line| !line.starts_with("#password =") && !line.starts_with("#token ="))
+            .map(|line| {
+                let key = line.starts_with('#') && !line.starts_with("# ") && !line.starts_with("#file");
+                let head = line.starts_with("# [");
+                format!(
+                    "{}\n",
+                    if key {
+                        &line[1..]
+                    } else if head {
+                        &line[2..]
+                    } else {
+                        line
+                    }
+                )
+            })
+            .collect();
+        let config = with(&all, &[]).unwrap_or_else(|error| panic!("{error:?} in {all}"));
+        assert_eq!(config.admin.tokens.len(), 2);
+    }
+
+    #[test]
+    fn defaults_are_the_bounds_own() {
+        use crate::limits;
+        let config = with("[registry]\nurl = \"memory:\"\n", &[]).unwrap();
+        assert_eq!(config.registry.resync, limits::registry::RESYNC.default);
+        assert_eq!(config.registry.operation_timeout, limits::registry::OPERATION.default);
+        assert_eq!(config.registry.stale_max, limits::registry::STALE_MAX.default);
+        assert_eq!(config.registry.group_memory, limits::registry::GROUP_MEMORY.default);
+        assert_eq!(config.registry.departed_grace, limits::registry::DEPARTED.default);
+        assert_eq!(config.registry.max_agents, limits::registry::AGENTS.default);
+        assert_eq!(config.dns.workers, super::limits::DNS_WORKERS.default);
+        assert_eq!(config.dns.ttl, super::limits::DNS_TTL.default);
+        assert_eq!(config.dns.sample, super::limits::DNS_SAMPLE.default);
+        assert_eq!(config.dns.udp_size, super::limits::DNS_UDP_SIZE.default);
+        assert_eq!(config.dns.tcp_idle, super::limits::DNS_TCP_IDLE.default);
+        assert_eq!(config.dns.tcp_connections, limits::tcp::CONNECTIONS.default);
+        assert_eq!(config.dns.tcp_per_source, limits::tcp::PER_SOURCE.default);
+        assert_eq!(config.kafka.connections, limits::tcp::CONNECTIONS.default);
+        assert_eq!(config.kafka.per_source, limits::tcp::PER_SOURCE.default);
+        assert_eq!(config.kafka.idle, super::limits::KAFKA_IDLE.default);
+        assert_eq!(config.admin.connections, limits::admin::CONNECTIONS.default);
+        assert_eq!(config.log, Log::default());
+    }
+
+    #[test]
+    fn the_reference_page_has_the_table_of_keys() {
+        let page = include_str!("../../docs/config.md");
+        assert!(
+            page.contains(&reference::tables()),
+            "run `fingerpost reference tables` and put it in docs/config.md"
+        );
+    }
+}

@@ -1,1 +1,23 @@
-//! The DNS front.
+//! The DNS front: authoritative answers for the zones that are delegated to us.
+//!
+//! A packet is judged ([`wire`]), answered ([`answer`]: pure, read it first) and written down ([`render`]);
+//! [`respond`] strings these together and is the one path for every transport ([`udp`], [`tcp`]). Static data comes
+//! from [`zone_file`]s, is checked by [`zones`] and answered from a [`tree`]. [`Server`] binds and runs it all.
+
+pub mod answer;
+pub mod names;
+pub mod render;
+pub mod respond;
+pub mod server;
+pub mod tcp;
+pub mod tree;
+pub mod udp;
+pub mod wire;
+pub mod zone_file;
+pub mod zones;
+
+pub use answer::{Empty, Rules};
+pub use respond::Responder;
+pub use server::{Error, Server, Settings};
+pub use zone_file::Problem;
+pub use zones::{ZoneSettings, Zones};

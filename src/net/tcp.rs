@@ -2,13 +2,14 @@
 //! stop that lets connections finish for a bounded time.
 
 use crate::limits::tcp as limits;
+pub use crate::telemetry::tcp::Counts;
 use dashmap::DashMap;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -34,19 +35,6 @@ impl Default for Limits {
             drain: limits::DRAIN,
         }
     }
-}
-
-/// What happened at one listener. All but `open` only grow.
-#[derive(Debug, Default)]
-pub struct Counts {
-    /// Connections accepted and handed on.
-    pub accepted: AtomicU64,
-    /// Connections closed at once because their source had its share.
-    pub over_source_limit: AtomicU64,
-    /// Errors of accept itself.
-    pub errors: AtomicU64,
-    /// Connections open now.
-    pub open: AtomicU64,
 }
 
 /// Binds and listens. An IPv6 address takes IPv6 only, so that `0.0.0.0` and `[::]` can both be bound.

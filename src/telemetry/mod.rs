@@ -1,8 +1,10 @@
 //! Every metric and its name. Fronts count into plain structs of atomics; this is where they get names and help.
 
+pub mod admin;
 pub mod dns;
 pub mod kafka;
 pub mod registry;
+pub mod tcp;
 
 use prometheus::Registry;
 use std::sync::Arc;
@@ -16,6 +18,8 @@ pub struct Telemetry {
     pub dns: Arc<dns::Metrics>,
     /// The Kafka front.
     pub kafka: Arc<kafka::Metrics>,
+    /// The admin front.
+    pub admin: Arc<admin::Metrics>,
     /// Following the registry.
     pub follow: Arc<registry::Metrics>,
 }
@@ -26,7 +30,13 @@ impl Telemetry {
         let registry = Registry::new();
         let dns = Arc::new(dns::Metrics::register(&registry)?);
         let kafka = Arc::new(kafka::Metrics::register(&registry)?);
+        let admin = Arc::new(admin::Metrics::register(&registry)?);
         let follow = Arc::new(registry::Metrics::register(&registry)?);
-        Ok(Self { registry, dns, kafka, follow })
+        Ok(Self { registry, dns, kafka, admin, follow })
+    }
+
+    /// Every metric in the Prometheus text format.
+    pub fn text(&self) -> prometheus::Result<String> {
+        prometheus::TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }

@@ -177,5 +177,5 @@ fn answers_go_on_while_redis_is_dead_and_the_fleet_converges_after() {
 fn replica_outage_is_older_than(replica: &mut Replica, millis: u64) -> bool {
     let (_, body) = http_get(replica.server.admin(), "/v1/clusters");
     let fleet: serde_json::Value = serde_json::from_str(&body).expect("the fleet is JSON");
-    fleet["sources"][0]["frozen_ms"].as_u64().is_some_and(|frozen| frozen > millis)
+    fleet["sources"][0]["lost_for_ms"].as_u64().is_some_and(|frozen| frozen > millis)
 }

@@ -13,24 +13,36 @@ pub struct Fingerpost {
 /// Starts `fingerpost ARGUMENTS`, which keeps running: `serve`, `demo`, `agent`, ...
 #[track_caller]
 pub fn fingerpost(arguments: &[&str]) -> Fingerpost {
-    Fingerpost { process: Process::spawn("fingerpost", command().args(arguments)) }
+    fingerpost_with(arguments, &[])
+}
+
+/// [`fingerpost`] with environment variables.
+#[track_caller]
+pub fn fingerpost_with(arguments: &[&str], environment: &[(&str, &str)]) -> Fingerpost {
+    Fingerpost { process: Process::spawn("fingerpost", &mut command(arguments, environment)) }
 }
 
 /// Runs `fingerpost ARGUMENTS` to its end: `check`, `agents`, a usage error, ...
 #[track_caller]
 pub fn fingerpost_run(arguments: &[&str]) -> Ran {
-    run("fingerpost", command().args(arguments))
+    fingerpost_run_with(arguments, &[])
 }
 
-/// The built program without any of our settings in its environment.
-fn command() -> Command {
+/// [`fingerpost_run`] with environment variables.
+#[track_caller]
+pub fn fingerpost_run_with(arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
+    run("fingerpost", &mut command(arguments, environment))
+}
+
+/// The built program with none of our settings in its environment but these.
+fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fingerpost"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("FINGERPOST_") {
             command.env_remove(name);
         }
     }
-    command.env("NO_COLOR", "1");
+    command.args(arguments).env("NO_COLOR", "1").envs(environment.iter().copied());
     command
 }
 

@@ -3,7 +3,7 @@
 //! | to get | call |
 //! | --- | --- |
 //! | a redis-server | [`redis()`], [`Redis::with`] |
-//! | the built program | [`fingerpost`] (keeps running), [`fingerpost_run`] (ends by itself) |
+//! | the built program | [`fingerpost`] (keeps running), [`fingerpost_run`] (ends by itself); `_with` environment |
 //! | an answer of a DNS server | [`dig`], [`kdig`] |
 //! | what Kafka clients see | [`kcat`], [`python`], [`node`], [`kafka_view`], [`KafkaClient`] |
 //! | an HTTP reply | [`http_get`], [`http`] |
@@ -22,7 +22,7 @@ mod wire;
 
 pub use clients::{kcat, node, python};
 pub use dig::{Dig, Rr, dig, kdig};
-pub use fingerpost::{Fingerpost, fingerpost, fingerpost_run};
+pub use fingerpost::{Fingerpost, fingerpost, fingerpost_run, fingerpost_run_with, fingerpost_with};
 pub use process::{Process, Ran, Signal, run};
 pub use redis::{Redis, redis};
 pub use wire::{KafkaClient, KafkaView, http, http_get, kafka_view};

@@ -1,0 +1,252 @@
+//! The command line. Help, man page and completions all come from here.
+
+use crate::limits::{config as bounds, registry};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// fingerpost points each Kafka client to the right broker: one of its own group, in its own availability zone.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fingerpost",
+    version,
+    about = "Discovery server for leaderless Kafka-compatible brokers",
+    long_about = "fingerpost points each Kafka client to the right broker: one of its own group, in its own \
+                  availability zone. Brokers (\"agents\") leave heartbeats in Redis; fingerpost turns them into \
+                  DNS answers and zone-aware Kafka Metadata.",
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = EXAMPLES,
+    max_term_width = 100
+)]
+pub(super) struct Arguments {
+    /// Log level, or a list of module=level [environment: FINGERPOST_LOG]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(super) log: Option<String>,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  fingerpost demo                              try it: no Redis, no root, nothing to configure
+  fingerpost check --config fingerpost.toml    what start-up would trip over
+  fingerpost serve --config fingerpost.toml    serve DNS, Kafka and the admin API
+  fingerpost agents                            the fleet as a table
+
+Exit codes: 0 done, 64 wrong usage, 69 something needed is unavailable, 78 wrong configuration";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Serve DNS, Kafka and the admin API
+    #[command(after_help = "Examples:
+  fingerpost serve --config /etc/fingerpost.toml
+  FINGERPOST_REGISTRY_PASSWORD_FILE=/run/secrets/redis fingerpost serve --config fingerpost.toml
+
+SIGTERM and Ctrl-C drain and exit 0; a second signal ends at once.")]
+    Serve(Serve),
+    /// Walk the start-up path and report every problem
+    #[command(after_help = "Examples:
+  fingerpost check --config fingerpost.toml
+  fingerpost check --config fingerpost.toml --config-only    no network, no other file: for CI
+  fingerpost check --config fingerpost.toml -o short         only problems, to paste in a chat
+
+Exit codes: 0 fine (warnings included), 69 the environment is not ready, 78 the configuration is wrong")]
+    Check(Check),
+    /// Serve a small simulated fleet: no Redis, no root
+    #[command(after_help = "Examples:
+  fingerpost demo
+  fingerpost demo --churn                                 agents come, drain and die
+  fingerpost demo --dns 127.0.0.1:0 --kafka 127.0.0.1:0 --admin 127.0.0.1:0    on free ports")]
+    Demo(Demo),
+    /// Show the fleet as a table
+    #[command(after_help = "Examples:
+  fingerpost agents
+  fingerpost agents --cluster prod --group vpc-1
+  fingerpost agents --server http://10.0.0.5:8053 --token-file token --json
+
+The server can also be given by FINGERPOST_SERVER, the token by FINGERPOST_TOKEN or FINGERPOST_TOKEN_FILE.")]
+    Agents(Agents),
+    /// Heartbeat for a broker: keep its record in the registry
+    #[command(after_help = "Examples:
+  fingerpost agent --cluster prod --group vpc-1 --zone us-east-1a --address 10.0.1.17 \\
+      --registry redis://10.0.0.2:6379
+  fingerpost agent --cluster prod --group vpc-1 --address 10.0.1.17 --address 2001:db8::17 \\
+      --agent broker-17 --port 9092 --lease 10s --registry redis://agents@10.0.0.2 \\
+      --password-file /run/secrets/redis
+
+SIGTERM and Ctrl-C say goodbye (draining, then removed) and exit 0.")]
+    Agent(Box<Agent>),
+    /// Print shell completions
+    #[command(after_help = "Examples:
+  fingerpost completions bash > /etc/bash_completion.d/fingerpost
+  fingerpost completions zsh > ~/.zfunc/_fingerpost")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the man page, or write one per command into a directory
+    #[command(after_help = "Examples:
+  fingerpost man | man -l -
+  fingerpost man /usr/local/share/man/man1")]
+    Man {
+        /// Where to write the pages; standard output has only the first
+        directory: Option<PathBuf>,
+    },
+    /// Print generated parts of the documentation
+    #[command(hide = true)]
+    Reference {
+        /// Which part
+        part: Part,
+    },
+}
+
+/// Parts of the documentation that are made from the table of keys.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Part {
+    /// examples/fingerpost.toml
+    Example,
+    /// The tables of docs/config.md
+    Tables,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// The configuration file
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// The configuration file
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) config: PathBuf,
+    /// The same as --output json
+    #[arg(long)]
+    pub(super) json: bool,
+    /// How to report
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub(super) output: Output,
+    /// Look at the configuration file only: no network, no other file
+    #[arg(long)]
+    pub(super) config_only: bool,
+}
+
+/// How `check` reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    /// Every check
+    Text,
+    /// Problems and the verdict
+    Short,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Demo {
+    /// Where DNS answers
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5353")]
+    pub(super) dns: SocketAddr,
+    /// Where the Kafka listener of vpc-1 listens; that of vpc-2 has the next port (or any, with port 0)
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9092")]
+    pub(super) kafka: SocketAddr,
+    /// Where the admin API listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8053")]
+    pub(super) admin: SocketAddr,
+    /// The zone's name
+    #[arg(long, value_name = "NAME", default_value = "kafka.example", value_parser = crate::config::dns_name)]
+    pub(super) apex: String,
+    /// Agents per zone and group
+    #[arg(long, value_name = "N", default_value_t = bounds::DEMO_AGENTS.default, value_parser = demo_agents)]
+    pub(super) agents_per_zone: usize,
+    /// Let agents come, drain and die
+    #[arg(long)]
+    pub(super) churn: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Agents {
+    /// The admin API to ask
+    #[arg(long, value_name = "URL")]
+    pub(super) server: Option<String>,
+    /// Print the API's JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Only this cluster
+    #[arg(long, value_name = "NAME")]
+    pub(super) cluster: Option<String>,
+    /// Only this group
+    #[arg(long, value_name = "NAME")]
+    pub(super) group: Option<String>,
+    /// File that holds the token for the admin API
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Agent {
+    /// The agent's cluster
+    #[arg(long, value_name = "NAME")]
+    pub(super) cluster: crate::model::Cluster,
+    /// The agent's group
+    #[arg(long, value_name = "NAME")]
+    pub(super) group: crate::model::GroupName,
+    /// The agent's id within its group; the host's name if left out
+    #[arg(long, value_name = "ID")]
+    pub(super) agent: Option<crate::model::AgentId>,
+    /// The availability zone it is in
+    #[arg(long, value_name = "NAME")]
+    pub(super) zone: Option<crate::model::Zone>,
+    /// An address where clients reach the broker; may be repeated
+    #[arg(long, value_name = "IP", required = true)]
+    pub(super) address: Vec<IpAddr>,
+    /// The broker's Kafka port
+    #[arg(long, value_name = "PORT", default_value_t = 9092)]
+    pub(super) port: u16,
+    /// The host that Kafka clients are told, if not the first address
+    #[arg(long, value_name = "HOST")]
+    pub(super) advertise: Option<String>,
+    /// A role, such as proxy-produce; may be repeated
+    #[arg(long, value_name = "ROLE")]
+    pub(super) role: Vec<crate::model::Label>,
+    /// Relative share of clients
+    #[arg(long, value_name = "N", default_value_t = crate::model::agent::DEFAULT_WEIGHT)]
+    pub(super) weight: u16,
+    /// The Kafka node id it wants
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(i32).range(1..=0x3fff_ffff))]
+    pub(super) node_id: Option<i32>,
+    /// For how long a heartbeat holds; it is renewed three times as often
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = lease)]
+    pub(super) lease: Duration,
+    /// The registry [environment: FINGERPOST_REGISTRY_URL]
+    #[arg(long, value_name = "URL")]
+    pub(super) registry: Option<String>,
+    /// What registry keys begin with
+    #[arg(long, value_name = "TEXT", default_value = "fingerpost")]
+    pub(super) prefix: String,
+    /// File that holds the registry's password [environment: FINGERPOST_REGISTRY_PASSWORD_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub(super) password_file: Option<PathBuf>,
+}
+
+fn demo_agents(text: &str) -> Result<usize, String> {
+    let (min, max) = (bounds::DEMO_AGENTS.min, bounds::DEMO_AGENTS.max);
+    let number = text.parse().map_err(|_| "it is no number".to_owned())?;
+    if bounds::DEMO_AGENTS.holds(number) { Ok(number) } else { Err(format!("{min} to {max} are allowed")) }
+}
+
+fn lease(text: &str) -> Result<Duration, String> {
+    let time = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string())?,
+    };
+    let bound = registry::LEASE;
+    let shown = |time| humantime::format_duration(time).to_string();
+    match bound.holds(time) {
+        true => Ok(time),
+        false => Err(format!("{} to {} are allowed", shown(bound.min), shown(bound.max))),
+    }
+}

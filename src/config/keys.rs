@@ -1,0 +1,389 @@
+//! Every key of the configuration, once: its kind, bounds, default, environment variable and meaning. Reading,
+//! messages, `examples/fingerpost.toml` and `docs/config.md` all follow this table.
+
+use super::value::Kind;
+use crate::limits::{admin, config as bounds, registry, tcp};
+
+/// A section: `[name]`, or `[[name]]` if it may be repeated.
+#[derive(Debug)]
+pub struct Section {
+    /// Its full name, such as `dns.zone`.
+    pub name: &'static str,
+    /// Whether there may be several.
+    pub repeated: bool,
+    /// What it is about.
+    pub meaning: &'static str,
+    /// Its keys.
+    pub keys: &'static [Key],
+}
+
+/// One key.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name within the section.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// What holds if nothing is said.
+    pub default: Fallback,
+    /// The environment variable that overrides it.
+    pub environment: Option<&'static str>,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+/// What holds if a key is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// The section is wrong without it; an example of a value as TOML.
+    Required(&'static str),
+    /// Nothing holds; an example of a value as TOML.
+    Absent(&'static str),
+    /// This value, as TOML.
+    Is(&'static str),
+}
+
+impl Section {
+    /// The key of this name.
+    pub fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+
+    /// As the file writes its head.
+    pub fn head(&self) -> String {
+        if self.repeated { format!("[[{}]]", self.name) } else { format!("[{}]", self.name) }
+    }
+}
+
+/// The section of this name.
+pub fn section(name: &str) -> Option<&'static Section> {
+    SECTIONS.iter().find(|section| section.name == name)
+}
+
+const fn key(name: &'static str, kind: Kind, default: Fallback, meaning: &'static str) -> Key {
+    Key { name, kind, default, environment: None, meaning }
+}
+
+const fn from(mut key: Key, environment: &'static str) -> Key {
+    key.environment = Some(environment);
+    key
+}
+
+use Fallback::{Absent, Is, Required};
+
+/// Every section.
+pub const SECTIONS: &[Section] = &[
+    Section {
+        name: "registry",
+        repeated: false,
+        meaning: "Where agents leave their heartbeats.",
+        keys: REGISTRY,
+    },
+    Section { name: "dns", repeated: false, meaning: "The DNS front.", keys: DNS },
+    Section {
+        name: "dns.zone",
+        repeated: true,
+        meaning: "A zone that this server is authoritative for; groups and agents are names below its apex.",
+        keys: ZONE,
+    },
+    Section { name: "cluster", repeated: true, meaning: "A logical Kafka cluster.", keys: CLUSTER },
+    Section { name: "kafka", repeated: false, meaning: "What all Kafka listeners share.", keys: KAFKA },
+    Section {
+        name: "kafka.listener",
+        repeated: true,
+        meaning: "A Kafka bootstrap address. Whoever connects to it belongs to its group and is told of no other.",
+        keys: LISTENER,
+    },
+    Section {
+        name: "admin",
+        repeated: false,
+        meaning: "The HTTP front: health, metrics, the fleet as JSON, heartbeats over HTTP.",
+        keys: ADMIN,
+    },
+    Section {
+        name: "admin.tokens",
+        repeated: true,
+        meaning: "A bearer token with rights of its own. Several may be valid at once.",
+        keys: TOKEN,
+    },
+    Section { name: "log", repeated: false, meaning: "Logs go to standard error.", keys: LOG },
+];
+
+const REGISTRY: &[Key] = &[
+    from(
+        key(
+            "url",
+            Kind::Url,
+            Required("\"redis://127.0.0.1:6379\""),
+            "`redis://[user[:password]@]host:port[/db]`, `redis+unix:///path`, or `memory:` for a registry within this process (one server, heartbeats over the admin API only).",
+        ),
+        "FINGERPOST_REGISTRY_URL",
+    ),
+    from(
+        key(
+            "password_file",
+            Kind::Path,
+            Absent("\"/run/secrets/redis-password\""),
+            "File that holds the registry's password, so that it need not stand in the URL.",
+        ),
+        "FINGERPOST_REGISTRY_PASSWORD_FILE",
+    ),
+    from(
+        key(
+            "password",
+            Kind::Secret,
+            Absent("\"…\""),
+            "The password itself. Meant for the environment variable; prefer `password_file` in files.",
+        ),
+        "FINGERPOST_REGISTRY_PASSWORD",
+    ),
+    key(
+        "prefix",
+        Kind::Text,
+        Is("\"fingerpost\""),
+        "Records lie at `<prefix>:agent:{<cluster>}:<group>:<agent>`.",
+    ),
+    key(
+        "resync",
+        Kind::time(&registry::RESYNC),
+        Is("\"30s\""),
+        "How often everything is compared with a full scan, in case a push was lost.",
+    ),
+    key(
+        "operation_timeout",
+        Kind::time(&registry::OPERATION),
+        Is("\"3s\""),
+        "After this long without an answer the connection counts as lost.",
+    ),
+    key(
+        "stale_max",
+        Kind::time(&registry::STALE_MAX),
+        Is("\"1h\""),
+        "For how long the last word of a lost registry is believed; leases stand still meanwhile.",
+    ),
+    key(
+        "group_memory",
+        Kind::time(&registry::GROUP_MEMORY),
+        Is("\"1day\""),
+        "For how long a group without agents still exists (NODATA instead of NXDOMAIN).",
+    ),
+    key(
+        "departed_grace",
+        Kind::time(&registry::DEPARTED),
+        Is("\"5m\""),
+        "For how long the own name of an agent that is gone still resolves.",
+    ),
+    key(
+        "max_agents",
+        Kind::number(&registry::AGENTS),
+        Is("200000"),
+        "Most agents that are held; records beyond are refused and counted.",
+    ),
+];
+
+const DNS: &[Key] = &[
+    from(
+        key(
+            "listen",
+            Kind::Addresses,
+            Is("[\"127.0.0.1:5353\"]"),
+            "Addresses to answer at, each over UDP and TCP. Port 0 takes a free one.",
+        ),
+        "FINGERPOST_DNS_LISTEN",
+    ),
+    key(
+        "workers",
+        Kind::number(&bounds::DNS_WORKERS),
+        Is("0"),
+        "UDP workers per address; 0 is one per core.",
+    ),
+    key(
+        "ttl",
+        Kind::time(&bounds::DNS_TTL),
+        Is("\"5s\""),
+        "Most seconds that an answer about agents may be kept; a shorter lease shortens it.",
+    ),
+    key(
+        "negative_ttl",
+        Kind::time(&bounds::DNS_TTL),
+        Is("\"2s\""),
+        "How long NXDOMAIN and NODATA may be kept, in zones without a zone file.",
+    ),
+    key(
+        "sample",
+        Kind::number(&bounds::DNS_SAMPLE),
+        Is("8"),
+        "Most addresses in one answer: a random sample, because a complete list does not spread clients.",
+    ),
+    key(
+        "empty",
+        Kind::Word(&["nodata", "last-known", "servfail"]),
+        Is("\"nodata\""),
+        "What a known group without a live agent answers.",
+    ),
+    key("txt", Kind::Flag, Is("true"), "Answer TXT at group and agent names, for debugging with dig."),
+    key(
+        "udp_size",
+        Kind::number(&bounds::DNS_UDP_SIZE),
+        Is("1232"),
+        "Largest UDP answer in bytes; longer ones are truncated and asked again over TCP.",
+    ),
+    key("tcp_connections", Kind::number(&tcp::CONNECTIONS), Is("4096"), "Open TCP connections per address."),
+    key(
+        "tcp_per_source",
+        Kind::number(&tcp::PER_SOURCE),
+        Is("1024"),
+        "Open TCP connections of one source (IPv6: of one /64).",
+    ),
+    key(
+        "tcp_idle",
+        Kind::time(&bounds::DNS_TCP_IDLE),
+        Is("\"10s\""),
+        "An idle TCP connection is closed after this.",
+    ),
+];
+
+const ZONE: &[Key] = &[
+    key(
+        "apex",
+        Kind::DnsName,
+        Required("\"kafka.example\""),
+        "The zone's name: what the parent zone delegates.",
+    ),
+    key(
+        "file",
+        Kind::Path,
+        Absent("\"zones/kafka.example.zone\""),
+        "Zone file (RFC 1035) with SOA, NS and static records. Without it SOA and NS are made from the keys below.",
+    ),
+    key(
+        "ns",
+        Kind::DnsNames,
+        Absent("[\"ns1.kafka.example\"]"),
+        "Name servers, where there is no zone file; `ns1.<apex>` if left out.",
+    ),
+    key(
+        "ns_addresses",
+        Kind::Ips,
+        Absent("[\"192.0.2.1\"]"),
+        "Addresses of those name servers that lie within the zone; the listening addresses if left out.",
+    ),
+];
+
+const CLUSTER: &[Key] = &[
+    key("name", Kind::Cluster, Required("\"prod\""), "Its name: the label below the apex."),
+    key(
+        "groups",
+        Kind::Groups,
+        Is("[]"),
+        "Groups that exist from the start, before their first agent (NODATA instead of NXDOMAIN). Those of the listeners always do.",
+    ),
+    key(
+        "cluster_wide",
+        Kind::Flag,
+        Is("false"),
+        "Answer `<cluster>.<apex>` with agents of all groups. It gives up the groups' isolation for those who use that name.",
+    ),
+    key(
+        "topics",
+        Kind::Topics,
+        Is("{ source = \"registry\" }"),
+        "Where Metadata's topics come from: `{ source = \"registry\" }` (hash `<prefix>:topics:{<cluster>}`) or `{ source = \"static\", list = [{ name = \"orders\", partitions = 12 }] }`.",
+    ),
+];
+
+const KAFKA: &[Key] = &[
+    key("connections", Kind::number(&tcp::CONNECTIONS), Is("4096"), "Open connections per listener."),
+    key(
+        "per_source",
+        Kind::number(&tcp::PER_SOURCE),
+        Is("1024"),
+        "Open connections of one source (IPv6: of one /64) per listener.",
+    ),
+    key("idle", Kind::time(&bounds::KAFKA_IDLE), Is("\"10m\""), "An idle connection is closed after this."),
+];
+
+const LISTENER: &[Key] = &[
+    key("listen", Kind::Address, Required("\"127.0.0.1:9092\""), "Its address. Port 0 takes a free one."),
+    key("cluster", Kind::Cluster, Required("\"prod\""), "The cluster: the name of a `[[cluster]]`."),
+    key("group", Kind::Group, Required("\"vpc-1\""), "The group of everybody who connects here."),
+    key(
+        "zone",
+        Kind::Zone,
+        Absent("\"us-east-1a\""),
+        "The zone of clients that name none in their client.id.",
+    ),
+];
+
+const ADMIN: &[Key] = &[
+    from(
+        key(
+            "listen",
+            Kind::Address,
+            Is("\"127.0.0.1:8053\""),
+            "Its address. Anything but loopback needs a token.",
+        ),
+        "FINGERPOST_ADMIN_LISTEN",
+    ),
+    from(
+        key(
+            "token_file",
+            Kind::Path,
+            Absent("\"/run/secrets/fingerpost-token\""),
+            "File that holds a token with every right.",
+        ),
+        "FINGERPOST_ADMIN_TOKEN_FILE",
+    ),
+    from(
+        key(
+            "token",
+            Kind::Secret,
+            Absent("\"…\""),
+            "The token itself. Meant for the environment variable; prefer `token_file` in files.",
+        ),
+        "FINGERPOST_ADMIN_TOKEN",
+    ),
+    key(
+        "public_read",
+        Kind::Flag,
+        Is("false"),
+        "Let everybody read the fleet, where tokens are needed to write.",
+    ),
+    key(
+        "hosts",
+        Kind::Texts,
+        Is("[]"),
+        "Host names that requests without a token may use, beside addresses and localhost (against DNS rebinding).",
+    ),
+    key("connections", Kind::number(&admin::CONNECTIONS), Is("256"), "Open connections."),
+];
+
+const TOKEN: &[Key] = &[
+    key("name", Kind::Text, Required("\"vpc-1-agents\""), "What logs and refusals call it; not secret."),
+    key("token_file", Kind::Path, Absent("\"/run/secrets/vpc-1-token\""), "File that holds it."),
+    key("token", Kind::Secret, Absent("\"…\""), "The token itself; prefer `token_file`."),
+    key("cluster", Kind::Cluster, Absent("\"prod\""), "Only this cluster."),
+    key("group", Kind::Group, Absent("\"vpc-1\""), "Only this group of the cluster."),
+    key("write", Kind::Flag, Is("false"), "May write and remove agents' records, not only read."),
+];
+
+const LOG: &[Key] = &[
+    from(
+        key(
+            "level",
+            Kind::Text,
+            Is("\"info\""),
+            "`error`, `warn`, `info`, `debug`, `trace`, or by module: `info,fingerpost::dns=debug`.",
+        ),
+        "FINGERPOST_LOG",
+    ),
+    from(
+        key(
+            "format",
+            Kind::Word(&["text", "json"]),
+            Is("\"text\""),
+            "`text` for people, `json` for machines.",
+        ),
+        "FINGERPOST_LOG_FORMAT",
+    ),
+];

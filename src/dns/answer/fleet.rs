@@ -1,0 +1,329 @@
+//! The names that the fleet owns: `<cluster>`, `<group>.<cluster>`, and below a group its zones, agents and services.
+//!
+//! Isolation: from the group on, everything is read from that one [`Group`]. No path from here leads to another.
+
+use super::sample::{Sample, mix, seconds, ttl_of};
+use super::{Empty, Kind, Known, Outcome, Question, Services};
+use crate::dns::names::label_text;
+use crate::dns::wire::rtype;
+use crate::model::agent::KAFKA_SERVICE;
+use crate::model::group::is_twin;
+use crate::model::ids::{MAX_LABEL, ZONE_PREFIX};
+use crate::model::{Addresses, Agent, Cluster, Group, Moment, State, Zone};
+
+/// What the fleet says of a name.
+#[derive(Debug)]
+pub struct Said<'a> {
+    /// What kind of name it is.
+    pub kind: Kind,
+    /// For `az-` names: whether the zone could be kept.
+    pub zone_kept: Option<bool>,
+    /// What it answers.
+    pub outcome: Outcome<'a>,
+}
+
+impl<'a> Said<'a> {
+    /// Without a zone.
+    pub fn new(kind: Kind, outcome: Outcome<'a>) -> Self {
+        Self { kind, zone_kept: None, outcome }
+    }
+}
+
+/// What the fleet says of the name whose first `apex` labels stand below the apex. `None`: no such cluster, so that
+/// the name is free for a wildcard of the zone file.
+pub fn answer<'a>(known: &Known<'a>, question: Question<'_>, apex: usize, entropy: u64) -> Option<Said<'a>> {
+    if !known.fleet.is_synced() {
+        return Some(Said::new(Kind::Unknown, Outcome::NotSynced));
+    }
+    // Labels from the apex down: cluster, group, and what stands below the group.
+    let label =
+        |depth: usize| apex.checked_sub(depth).and_then(|index| label_text(question.name.label(index)));
+    let cluster = label(1)?;
+    let missing = Some(Said::new(Kind::Unknown, Outcome::NoSuchName));
+    if apex == 1 {
+        return at_cluster(known, cluster, question.qtype, entropy);
+    }
+    let group = match label(2).and_then(|group| known.fleet.group_by_label(cluster, group)) {
+        Some(group) => group,
+        None => return cluster_of(known, cluster).and(missing),
+    };
+    let asked = Asked { known, group, qtype: question.qtype, entropy, base: apex - 2 };
+    match (apex, label(3), label(4)) {
+        (2, ..) => Some(Said::new(Kind::Group, asked.group())),
+        (3, Some("_tcp"), _) => Some(Said::new(Kind::Service, Outcome::NoData)),
+        (4, Some("_tcp"), Some(service)) => asked.service(service).or(missing),
+        (3, Some(below), _) => match below.strip_prefix(ZONE_PREFIX) {
+            Some(zone) if (1..=MAX_LABEL - ZONE_PREFIX.len()).contains(&zone.len()) => Some(asked.zone(zone)),
+            _ => asked.agent(below).or(missing),
+        },
+        _ => missing,
+    }
+}
+
+fn cluster_of<'a>(known: &Known<'a>, label: &str) -> Option<&'a Cluster> {
+    known.fleet.cluster_by_label(label).or_else(|| {
+        let configured = known.rules.clusters.get(label);
+        configured.or_else(|| known.rules.clusters.iter().find(|have| is_twin(have.as_str(), label)))
+    })
+}
+
+fn at_cluster<'a>(known: &Known<'a>, label: &str, qtype: u16, entropy: u64) -> Option<Said<'a>> {
+    let cluster = cluster_of(known, label)?;
+    let entry = known.fleet.clusters().get(cluster);
+    if !known.rules.cluster_wide.contains(cluster) {
+        return Some(Said::new(Kind::Cluster, Outcome::NoData));
+    }
+    let groups = || {
+        let names = entry.iter().flat_map(|entry| &entry.groups);
+        names.filter_map(|name| known.fleet.group(cluster.as_str(), name.as_str()))
+    };
+    let (most, ttl, now) = (known.rules.sample, known.rules.ttl, known.now);
+    let outcome = match qtype {
+        rtype::A => v4(Sample::draw_of_all(groups().map(|group| group.v4().all()), most, ttl, now, entropy)),
+        rtype::AAAA => {
+            v6(Sample::draw_of_all(groups().map(|group| group.v6().all()), most, ttl, now, entropy))
+        }
+        rtype::ANY => Outcome::Any,
+        _ => Outcome::NoData,
+    };
+    Some(Said::new(Kind::Cluster, outcome))
+}
+
+/// One question about one group.
+struct Asked<'k, 'a> {
+    known: &'k Known<'a>,
+    group: &'a Group,
+    qtype: u16,
+    entropy: u64,
+    /// Which label of the name is the group's.
+    base: usize,
+}
+
+impl<'a> Asked<'_, 'a> {
+    fn now(&self) -> Moment {
+        self.known.now
+    }
+
+    fn group(&self) -> Outcome<'a> {
+        match self.qtype {
+            rtype::A | rtype::AAAA => self.addresses(None),
+            rtype::TXT if self.known.rules.text => Outcome::GroupText(self.group),
+            rtype::ANY => Outcome::Any,
+            _ => Outcome::NoData,
+        }
+    }
+
+    fn zone(&self, label: &str) -> Said<'a> {
+        let outcome = match self.qtype {
+            rtype::A | rtype::AAAA => {
+                let zone = self.live_zone(label);
+                let said = Said::new(Kind::Zone, self.addresses(zone));
+                return Said { zone_kept: Some(zone.is_some()), ..said };
+            }
+            rtype::ANY => Outcome::Any,
+            _ => Outcome::NoData,
+        };
+        Said::new(Kind::Zone, outcome)
+    }
+
+    /// The zone of this label, if it has a live, ready agent of any family. A client whose zone has agents without
+    /// IPv6 must not be sent across zones for an AAAA.
+    fn live_zone<'z>(&self, label: &'z str) -> Option<&'z str>
+    where
+        'a: 'z,
+    {
+        let lives = |zone: &str| {
+            self.group.v4().of_zone(zone).any_live(self.now())
+                || self.group.v6().of_zone(zone).any_live(self.now())
+        };
+        if lives(label) {
+            return Some(label);
+        }
+        let owner = self.group.zone_by_label(label)?.as_str();
+        (owner != label && lives(owner)).then_some(owner)
+    }
+
+    /// A sample of one family: of one zone, or of the whole group.
+    fn addresses(&self, zone: Option<&str>) -> Outcome<'a> {
+        match self.qtype {
+            rtype::AAAA => {
+                let sample = self.draw(self.group.v6(), zone);
+                if sample.is_empty() { self.none_drawn() } else { v6(sample) }
+            }
+            _ => {
+                let sample = self.draw(self.group.v4(), zone);
+                if sample.is_empty() { self.none_drawn() } else { v4(sample) }
+            }
+        }
+    }
+
+    fn draw<const N: usize>(&self, addresses: &Addresses<N>, zone: Option<&str>) -> Sample<N> {
+        let from = zone.map_or_else(|| addresses.all(), |zone| addresses.of_zone(zone));
+        Sample::draw(from, self.known.rules.sample, self.known.rules.ttl, self.now(), self.entropy)
+    }
+
+    /// Nothing of this family: no data if the group has agents of the other one, else the policy for empty groups.
+    fn none_drawn(&self) -> Outcome<'a> {
+        let now = self.now();
+        if self.group.v4().all().any_live(now) || self.group.v6().all().any_live(now) {
+            return Outcome::NoData;
+        }
+        match (self.known.rules.empty, self.qtype) {
+            (Empty::NoData, _) => Outcome::NoData,
+            (Empty::ServFail, _) => Outcome::NobodyThere,
+            (Empty::LastKnown, rtype::A) => v4(self.last_known(|agent, sample: &mut Sample<4>| {
+                agent.record.v4().for_each(|address| sample.push(address.octets()));
+            })),
+            (Empty::LastKnown, _) => v6(self.last_known(|agent, sample: &mut Sample<16>| {
+                agent.record.v6().for_each(|address| sample.push(address.octets()));
+            })),
+        }
+    }
+
+    /// The group's own agents that may still be there, the likeliest first: draining ones that live, those whose
+    /// lease ran out, those that are gone.
+    fn last_known<const N: usize>(&self, add: impl Fn(&Agent, &mut Sample<N>)) -> Sample<N> {
+        let (now, most) = (self.now(), self.known.rules.sample);
+        let mut sample = Sample::new(1);
+        let start = |len: usize| ((u128::from(mix(self.entropy)) * len as u128) >> 64) as usize;
+        let agents = self.group.agents();
+        let (head, tail) = agents.split_at_checked(start(agents.len())).unwrap_or((agents, &[]));
+        let held = || tail.iter().chain(head);
+        let gone = self.group.departed();
+        let (first, rest) = gone.split_at_checked(start(gone.len())).unwrap_or((gone, &[]));
+        let gone = rest.iter().chain(first).filter(|gone| gone.until > now).map(|gone| &gone.agent);
+        let by_hope = held()
+            .filter(|agent| agent.is_live(now))
+            .chain(held().filter(|agent| !agent.is_live(now)))
+            .chain(gone);
+        for agent in by_hope {
+            if sample.len() >= most {
+                break;
+            }
+            add(agent, &mut sample);
+        }
+        sample
+    }
+
+    /// An agent's own name. It resolves while the agent is held, draining or not, and for a grace period after.
+    fn agent(&self, label: &str) -> Option<Said<'a>> {
+        let (now, rules) = (self.now(), self.known.rules);
+        let agent = self.group.agent_by_label(label, now)?;
+        let ttl = if agent.is_live(now) { ttl_of(agent, rules.ttl, now) } else { self.grace(agent) };
+        let outcome = match self.qtype {
+            rtype::A => v4(Sample::of_agent(agent.record.v4().map(|address| address.octets()), ttl)),
+            rtype::AAAA => v6(Sample::of_agent(agent.record.v6().map(|address| address.octets()), ttl)),
+            rtype::TXT if rules.text => Outcome::AgentText(agent),
+            rtype::ANY => Outcome::Any,
+            _ => Outcome::NoData,
+        };
+        Some(Said::new(Kind::Agent, outcome))
+    }
+
+    /// TTL of an agent that is gone: its name resolves for a while yet.
+    fn grace(&self, agent: &Agent) -> u32 {
+        let gone = self.group.departed().iter().find(|gone| gone.agent.key == agent.key);
+        gone.map_or(1, |gone| self.known.rules.ttl.min(seconds(gone.until.since(self.now()))))
+    }
+
+    /// `_<service>._tcp`: exists while an agent that is held or remembered offers it; `_kafka` always does.
+    fn service(&self, label: &str) -> Option<Said<'a>> {
+        let service = self.service_of(label.strip_prefix('_')?)?;
+        let now = self.now();
+        let count = self.group.agents().len();
+        let first = ((u128::from(mix(self.entropy)) * count as u128) >> 64) as usize;
+        let ttl = self.known.rules.ttl;
+        let mut services = Services { group: self.group, service, base: self.base, now, first, ttl };
+        let outcome = match self.qtype {
+            rtype::ANY => Outcome::Any,
+            rtype::SRV => {
+                let ttls = services.iter().map(|(agent, _)| ttl_of(agent, ttl, now));
+                match ttls.min() {
+                    Some(least) => {
+                        services.ttl = least;
+                        Outcome::Services(services)
+                    }
+                    None if self.group.ready(now).next().is_some() => Outcome::NoData,
+                    // Targets of agents that are gone would only be dead ports: last-known has nothing for SRV.
+                    None if self.known.rules.empty == Empty::ServFail => Outcome::NobodyThere,
+                    None => Outcome::NoData,
+                }
+            }
+            _ => Outcome::NoData,
+        };
+        Some(Said::new(Kind::Service, outcome))
+    }
+
+    /// The service's name as the records have it: this one, or the one whose `-` twin it is.
+    fn service_of(&self, label: &str) -> Option<&'a str> {
+        if label == KAFKA_SERVICE {
+            return Some(KAFKA_SERVICE);
+        }
+        let now = self.now();
+        let gone = self.group.departed().iter().filter(|gone| gone.until > now).map(|gone| &gone.agent);
+        let ports = || self.group.agents().iter().chain(gone.clone()).map(|agent| &agent.record.ports);
+        let exact = ports().find_map(|ports| ports.get_key_value(label)).map(|(name, _)| name.as_str());
+        exact.or_else(|| {
+            let mut twins =
+                ports().flat_map(|ports| ports.keys()).filter(|name| is_twin(name.as_str(), label));
+            let first = twins.next()?;
+            twins.all(|other| other == first).then_some(first.as_str())
+        })
+    }
+}
+
+fn v4<'a>(sample: Sample<4>) -> Outcome<'a> {
+    if sample.is_empty() { Outcome::NoData } else { Outcome::V4(sample) }
+}
+
+fn v6<'a>(sample: Sample<16>) -> Outcome<'a> {
+    if sample.is_empty() { Outcome::NoData } else { Outcome::V6(sample) }
+}
+
+/// What the TXT of a group counts: zone by zone, agents without a zone under `-`.
+#[derive(Debug, Default)]
+pub struct Census<'a> {
+    rows: [Option<Row<'a>>; crate::limits::dns::TEXT_ZONES],
+    /// Agents of zones for which there was no row.
+    pub others: u32,
+    /// TTL in seconds: a lease that ends changes a count.
+    pub ttl: u32,
+}
+
+/// One zone's agents.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// The zone; `None` for agents that name none.
+    pub zone: Option<&'a Zone>,
+    /// Live and ready.
+    pub ready: u32,
+    /// Live and draining.
+    pub draining: u32,
+}
+
+impl<'a> Census<'a> {
+    /// Counts the live agents of a group.
+    pub fn of(group: &'a Group, now: Moment, ttl: u32) -> Self {
+        let mut census = Self { ttl, ..Self::default() };
+        for agent in group.live(now) {
+            census.ttl = census.ttl.min(ttl_of(agent, ttl, now));
+            let zone = agent.record.zone.as_ref();
+            let found = census.rows.iter_mut().find(|row| row.as_ref().is_none_or(|row| row.zone == zone));
+            let Some(row) = found else {
+                census.others += 1;
+                continue;
+            };
+            let row = row.get_or_insert(Row { zone, ready: 0, draining: 0 });
+            match agent.record.state {
+                State::Ready => row.ready += 1,
+                State::Draining => row.draining += 1,
+            }
+        }
+        census
+    }
+
+    /// The zones in the order in which they were met.
+    pub fn rows(&self) -> impl Iterator<Item = &Row<'a>> {
+        self.rows.iter().flatten()
+    }
+}

@@ -1,0 +1,174 @@
+//! Domain names in wire form, lower case, without allocation: what questions are compared by.
+
+use std::fmt;
+
+/// Longest name in wire form, the root's zero byte included (RFC 1035 §2.3.4).
+pub const MAX_NAME: usize = 255;
+/// Most labels of a name of 255 bytes, the root not counted.
+const MAX_LABELS: usize = 127;
+
+/// One name, lower case, with the places of its labels. Lives on the stack.
+#[derive(Clone)]
+pub struct Name {
+    wire: [u8; MAX_NAME],
+    len: usize,
+    starts: [u8; MAX_LABELS],
+    labels: usize,
+}
+
+/// The bytes are no name that a question may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadName;
+
+impl Name {
+    /// Reads the uncompressed name at the start of `bytes`; the second value says how many bytes it took.
+    /// Compression pointers are refused: nothing stands before a question that one could point at.
+    pub fn read(bytes: &[u8]) -> Result<(Self, usize), BadName> {
+        let mut name = Self { wire: [0; MAX_NAME], len: 0, starts: [0; MAX_LABELS], labels: 0 };
+        let mut at = 0;
+        loop {
+            let len = usize::from(*bytes.get(at).ok_or(BadName)?);
+            if len > 63 {
+                return Err(BadName);
+            }
+            let end = at + 1 + len;
+            let from = bytes.get(at..end).ok_or(BadName)?;
+            let to = name.wire.get_mut(at..end).ok_or(BadName)?;
+            for (to, from) in to.iter_mut().zip(from) {
+                // A length byte is at most 63 and thus never a letter: it may be folded along.
+                *to = from.to_ascii_lowercase();
+            }
+            if len == 0 {
+                name.len = end;
+                return Ok((name, end));
+            }
+            *name.starts.get_mut(name.labels).ok_or(BadName)? = at as u8;
+            name.labels += 1;
+            at = end;
+        }
+    }
+
+    /// Reads dotted text such as `vpc-1.prod.kafka.example.`; no escapes. For settings and tests.
+    pub fn parse(text: &str) -> Result<Self, BadName> {
+        let mut wire = Vec::with_capacity(text.len() + 2);
+        for label in text.trim_end_matches('.').split('.').filter(|_| !text.trim_end_matches('.').is_empty())
+        {
+            if label.is_empty() || label.len() > 63 {
+                return Err(BadName);
+            }
+            wire.push(label.len() as u8);
+            wire.extend_from_slice(label.as_bytes());
+        }
+        wire.push(0);
+        Self::read(&wire).map(|(name, _)| name)
+    }
+
+    /// How many labels it has, the root not counted.
+    pub fn labels(&self) -> usize {
+        self.labels
+    }
+
+    /// The whole name in wire form.
+    pub fn wire(&self) -> &[u8] {
+        self.wire.get(..self.len).unwrap_or_default()
+    }
+
+    /// The `index`-th label from the left, without its length byte; empty beyond the last.
+    pub fn label(&self, index: usize) -> &[u8] {
+        let rest = self.suffix(index);
+        rest.split_first().and_then(|(len, rest)| rest.get(..usize::from(*len))).unwrap_or_default()
+    }
+
+    /// Where the `index`-th label begins in the wire form; the root's place beyond the last.
+    pub fn start(&self, index: usize) -> usize {
+        if index >= self.labels {
+            return self.len.saturating_sub(1);
+        }
+        self.starts.get(index).map_or(0, |start| usize::from(*start))
+    }
+
+    /// The wire form from the `index`-th label on: the name without its first `index` labels.
+    pub fn suffix(&self, index: usize) -> &[u8] {
+        self.wire.get(self.start(index)..self.len).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&text_of(self.wire()))
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A name's text with a final dot; bytes that no host name has are written `\DDD` (RFC 1035 §5.1).
+pub fn text_of(wire: &[u8]) -> String {
+    let mut text = String::new();
+    let mut rest = wire;
+    while let Some((len, tail)) = rest.split_first() {
+        if *len == 0 {
+            break;
+        }
+        for byte in tail.iter().take(usize::from(*len)) {
+            match byte {
+                b'.' | b'\\' | b'"' | b';' => text.extend(['\\', char::from(*byte)]),
+                0x21..=0x7e => text.push(char::from(*byte)),
+                other => text.push_str(&format!("\\{other:03}")),
+            }
+        }
+        text.push('.');
+        rest = tail.get(usize::from(*len)..).unwrap_or_default();
+    }
+    if text.is_empty() { ".".to_owned() } else { text }
+}
+
+/// The wire form without its first `labels` labels.
+pub fn skip_labels(wire: &[u8], labels: usize) -> &[u8] {
+    (0..labels).fold(wire, |rest, _| match rest.first() {
+        Some(0) | None => rest,
+        Some(len) => rest.get(1 + usize::from(*len)..).unwrap_or_default(),
+    })
+}
+
+/// A label as text, if it is one that we could have published; `None` for every other byte string.
+pub fn label_text(label: &[u8]) -> Option<&str> {
+    let ours = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+    if label.is_empty() || !label.iter().all(ours) {
+        return None;
+    }
+    std::str::from_utf8(label).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_folded_and_cut_into_labels() {
+        let (name, took) = Name::read(b"\x03WwW\x07eXample\x00rest").unwrap();
+        assert_eq!((took, name.labels()), (13, 2));
+        assert_eq!(name.wire(), b"\x03www\x07example\x00");
+        assert_eq!((name.label(0), name.label(1), name.label(2)), (&b"www"[..], &b"example"[..], &b""[..]));
+        assert_eq!((name.suffix(1), name.suffix(2)), (&b"\x07example\x00"[..], &b"\x00"[..]));
+        assert_eq!(name.to_string(), "www.example.");
+        assert_eq!(Name::parse("WWW.example.").unwrap().wire(), name.wire());
+        assert_eq!(Name::parse(".").unwrap().wire(), b"\0");
+        assert_eq!(skip_labels(name.wire(), 1), b"\x07example\x00");
+    }
+
+    #[test]
+    fn what_no_question_may_hold_is_refused() {
+        assert!(Name::read(b"\xc0\x0c").is_err(), "a compression pointer");
+        assert!(Name::read(b"\x03ww").is_err(), "cut short");
+        assert!(Name::read(b"").is_err());
+        assert!(Name::read(&[1, b'a'].repeat(128)).is_err(), "no end");
+        let long: Vec<u8> = [[1, b'a'].repeat(127), vec![0]].concat();
+        assert_eq!((long.len(), Name::read(&long).unwrap().0.labels()), (255, 127));
+        let too_long: Vec<u8> = [vec![2, b'a', b'a'], [1, b'a'].repeat(126), vec![0]].concat();
+        assert!(too_long.len() == 256 && Name::read(&too_long).is_err());
+    }
+}

@@ -1,0 +1,178 @@
+//! DNS over TCP (RFC 7766): length-prefixed messages, any number on one connection, answered in order. Idle
+//! connections are closed, peers that send or take a message too slowly are cut.
+
+use super::render::Transport;
+use super::respond::{Asked, Responder};
+use crate::clock::Clock;
+use crate::limits::dns as limits;
+use crate::telemetry::dns::Counters;
+use crate::view::View;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// How patient the server is with TCP peers.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long a connection may be idle between messages.
+    pub idle: Duration,
+    /// How long a begun query may take to arrive, and an answer to be taken.
+    pub message: Duration,
+    /// Connections and shares of one listener.
+    pub connections: crate::net::tcp::Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            idle: limits::TCP_IDLE.default,
+            message: limits::TCP_MESSAGE_TIME.default,
+            connections: crate::net::tcp::Limits::default(),
+        }
+    }
+}
+
+/// All that a connection needs.
+#[derive(Clone, Debug)]
+pub(super) struct Context {
+    pub(super) responder: Arc<Responder>,
+    pub(super) view: View,
+    pub(super) clock: Clock,
+    pub(super) counters: Arc<Counters>,
+    pub(super) settings: Settings,
+}
+
+/// Why a connection ends.
+enum End {
+    /// The peer is done, or we are stopping.
+    Done,
+    /// Nothing came for too long.
+    Idle,
+    /// A message came or went too slowly.
+    Slow,
+    /// A query longer than is read.
+    Oversize,
+    /// A packet that deserves no answer: the connection has no further use.
+    Silence,
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve(mut stream: TcpStream, context: Context, stop: CancellationToken) {
+    let _ = stream.set_nodelay(true);
+    let counters = Arc::clone(&context.counters);
+    let end = converse(&mut stream, context, stop).await;
+    match end.unwrap_or(End::Done) {
+        End::Idle => counters.cut_idle(),
+        End::Slow => counters.cut_slow(),
+        End::Oversize => counters.cut_oversize(),
+        End::Done | End::Silence => {}
+    }
+}
+
+async fn converse(stream: &mut TcpStream, context: Context, stop: CancellationToken) -> io::Result<End> {
+    let mut inbox = vec![0u8; 2 + limits::TCP_QUERY];
+    let mut outbox = Vec::new();
+    let mut have = 0;
+    loop {
+        // Answer all that has arrived in full: pipelined queries share one write.
+        let (used, ended) = answer_all(inbox.get(..have).unwrap_or_default(), &context, &mut outbox);
+        inbox.copy_within(used..have, 0);
+        have -= used;
+        if !outbox.is_empty() {
+            match timeout(context.settings.message, stream.write_all(&outbox)).await {
+                Ok(written) => written?,
+                Err(_) => return Ok(End::Slow),
+            }
+            outbox.clear();
+            outbox.shrink_to(2 * limits::TCP_QUERY);
+        }
+        if let Some(end) = ended {
+            return Ok(end);
+        }
+        if used > 0 && has_message(inbox.get(..have).unwrap_or_default()) {
+            continue;
+        }
+        // A message that has begun must end in time, however the bytes trickle in.
+        have = if have == 0 {
+            let room = inbox.as_mut_slice();
+            let read = tokio::select! {
+                read = timeout(context.settings.idle, stream.read(room)) => read,
+                () = stop.cancelled() => return Ok(End::Done),
+            };
+            match read {
+                Ok(Ok(0)) => return Ok(End::Done),
+                Ok(read) => read?,
+                Err(_) => return Ok(End::Idle),
+            }
+        } else {
+            match timeout(context.settings.message, fill(stream, &mut inbox, have)).await {
+                Ok(Ok(None)) => return Ok(End::Done),
+                Ok(more) => more?.unwrap_or(have),
+                Err(_) => return Ok(End::Slow),
+            }
+        };
+    }
+}
+
+/// Reads until the first message is whole or its length is known to be too large; `None` at the end of the stream.
+async fn fill(stream: &mut TcpStream, inbox: &mut [u8], mut have: usize) -> io::Result<Option<usize>> {
+    while !has_message(inbox.get(..have).unwrap_or_default()) {
+        let Some(room) = inbox.get_mut(have..).filter(|room| !room.is_empty()) else { break };
+        match stream.read(room).await? {
+            0 => return Ok(None),
+            more => have += more,
+        }
+    }
+    Ok(Some(have))
+}
+
+/// Whether the bytes begin with a whole message, or with one that is too long to wait for.
+fn has_message(bytes: &[u8]) -> bool {
+    match bytes.first_chunk::<2>().map(|len| usize::from(u16::from_be_bytes(*len))) {
+        Some(len) => len > limits::TCP_QUERY || bytes.len() >= 2 + len,
+        None => false,
+    }
+}
+
+/// Answers the whole messages at the start of `bytes`, until the answers fill one message's size; says how many
+/// bytes were used, and whether the connection is to end.
+fn answer_all(bytes: &[u8], context: &Context, outbox: &mut Vec<u8>) -> (usize, Option<End>) {
+    let mut used = 0;
+    while outbox.len() < limits::TCP_MESSAGE {
+        let rest = bytes.get(used..).unwrap_or_default();
+        let Some(len) = rest.first_chunk::<2>().map(|len| usize::from(u16::from_be_bytes(*len))) else {
+            break;
+        };
+        if len > limits::TCP_QUERY {
+            return (used, Some(End::Oversize));
+        }
+        let Some(packet) = rest.get(2..2 + len) else { break };
+        used += 2 + len;
+        let start = outbox.len();
+        outbox.resize(start + 2 + limits::TCP_MESSAGE, 0);
+        let fleet = context.view.load();
+        let asked = Asked {
+            packet,
+            transport: Transport::Tcp,
+            fleet: &fleet,
+            now: context.clock.now(),
+            entropy: fastrand::u64(..),
+        };
+        let (prefix, room) = match outbox.get_mut(start..).and_then(|room| room.split_first_chunk_mut::<2>())
+        {
+            Some(both) => both,
+            None => break,
+        };
+        let written = context.responder.respond(asked, &context.counters, room);
+        *prefix = u16::try_from(written).unwrap_or(u16::MAX).to_be_bytes();
+        outbox.truncate(if written == 0 { start } else { start + 2 + written });
+        if written == 0 {
+            return (used, Some(End::Silence));
+        }
+    }
+    (used, None)
+}

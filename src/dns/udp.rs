@@ -1,0 +1,65 @@
+//! DNS over UDP: what a worker does with a batch of packets. The snapshot and the time are taken once per batch.
+
+use super::render::Transport;
+use super::respond::{Asked, Responder};
+use crate::clock::Clock;
+use crate::limits::dns as limits;
+use crate::net::udp::{Exchange, Service, Sizes};
+use crate::telemetry::dns::Counters;
+use crate::view::View;
+use fastrand::Rng;
+use std::io;
+use std::sync::Arc;
+
+/// Sizes of a worker's buffers.
+pub const SIZES: Sizes = Sizes { query: limits::UDP_QUERY, answer: limits::UDP_ANSWER };
+
+/// One worker: owned by one thread, shares only what is read.
+#[derive(Debug)]
+pub struct Worker {
+    responder: Arc<Responder>,
+    view: View,
+    clock: Clock,
+    counters: Arc<Counters>,
+    random: Rng,
+}
+
+impl Worker {
+    /// A worker whose samples are drawn by `random`: seeded by the system in production, by a number in tests.
+    pub fn new(
+        responder: Arc<Responder>,
+        view: View,
+        clock: Clock,
+        counters: Arc<Counters>,
+        random: Rng,
+    ) -> Self {
+        Self { responder, view, clock, counters, random }
+    }
+}
+
+impl Service for Worker {
+    fn batch(&mut self, exchanges: &mut [Exchange]) {
+        let fleet = self.view.load();
+        let now = self.clock.now();
+        for exchange in exchanges {
+            if exchange.peer().port() == 0 {
+                self.counters.dropped_source();
+                continue;
+            }
+            let entropy = self.random.u64(..);
+            let (packet, out) = exchange.parts();
+            let asked = Asked { packet, transport: Transport::Udp, fleet: &fleet, now, entropy };
+            let len = self.responder.respond(asked, &self.counters, out);
+            exchange.reply(len);
+        }
+    }
+
+    fn receive_failed(&mut self, error: &io::Error) {
+        self.counters.receive_error();
+        tracing::debug!(%error, "receiving DNS packets");
+    }
+
+    fn not_sent(&mut self, answers: u64) {
+        self.counters.send_errors(answers);
+    }
+}

@@ -1,0 +1,400 @@
+//! The zones that are served: each apex, its static data, and the checks that make a clash a start-up error.
+
+use super::names::{Name, text_of};
+use super::tree::{Node, RrSet, Tree, target_at};
+use super::wire::rtype;
+use super::zone_file::{self, Entry, Problem};
+use crate::limits::dns as limits;
+use crate::model::Cluster;
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// One zone as it is configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneSettings {
+    /// The apex: the name that is delegated to us, such as `kafka.corp.example`.
+    pub apex: String,
+    /// Its zone file. It must hold SOA and NS of the apex. Without one both are made from what follows.
+    pub file: Option<PathBuf>,
+    /// Name servers of a zone without a file, fully qualified. None: `ns1.<apex>`.
+    pub name_servers: Vec<String>,
+    /// Addresses of those of them that lie below the apex. Usually where we listen, wildcard addresses left out.
+    pub addresses: Vec<IpAddr>,
+    /// TTL of negative answers of a zone without a file, in seconds.
+    pub negative_ttl: u32,
+}
+
+impl ZoneSettings {
+    /// A zone without a file.
+    pub fn new(apex: impl Into<String>) -> Self {
+        Self {
+            apex: apex.into(),
+            file: None,
+            name_servers: Vec::new(),
+            addresses: Vec::new(),
+            negative_ttl: limits::NEGATIVE_TTL.default,
+        }
+    }
+}
+
+/// One zone, compiled.
+#[derive(Debug)]
+pub struct Zone {
+    /// Its apex.
+    pub apex: Name,
+    /// Its static data.
+    pub tree: Tree,
+    /// TTL of its negative answers: the smaller of the SOA's TTL and its MINIMUM (RFC 2308 §3).
+    pub negative_ttl: u32,
+    /// Its serial.
+    pub serial: u32,
+}
+
+impl Zone {
+    /// Its SOA. Every zone that was loaded has one.
+    pub fn soa(&self) -> Option<&RrSet> {
+        self.tree.apex().and_then(|apex| apex.set(rtype::SOA))
+    }
+}
+
+/// All zones that are served.
+#[derive(Debug, Default)]
+pub struct Zones(Vec<Zone>);
+
+impl Zones {
+    /// Loads and checks all zones. `clusters` are the configured ones: static data may not own a name that belongs
+    /// to one of them, or to its `-` twin. Reports every problem, with file and line where it has one.
+    pub fn load(settings: &[ZoneSettings], clusters: &[Cluster]) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut zones: Vec<Zone> = Vec::new();
+        if settings.len() > limits::ZONES {
+            problems.push(plain(format!(
+                "{} zones are configured, {} are allowed",
+                settings.len(),
+                limits::ZONES
+            )));
+        }
+        for zone in settings.iter().take(limits::ZONES) {
+            let Ok(apex) = Name::parse(&zone.apex) else {
+                problems.push(plain(format!("{:?} is no domain name that can be an apex", zone.apex)));
+                continue;
+            };
+            if zones.iter().any(|have| have.apex.wire() == apex.wire()) {
+                problems.push(plain(format!("the zone {apex} is configured twice: keep one")));
+                continue;
+            }
+            let (entries, found) = match &zone.file {
+                Some(file) => zone_file::read(file, &apex),
+                None => made(zone, &apex),
+            };
+            problems.extend(found);
+            let check = Check { zone, apex: &apex, entries: &entries };
+            problems.extend(check.all(clusters));
+            let entries: Vec<Entry> = entries.into_iter().filter(|entry| is_within(&apex, entry)).collect();
+            let tree = Tree::build(&apex, &entries);
+            let (serial, negative_ttl) = soa_numbers(&entries);
+            zones.push(Zone { apex, tree, negative_ttl, serial });
+        }
+        // The longest apex first: a zone below another is its own (RFC 1034 §4.3.2, step 2).
+        zones.sort_by_key(|zone| std::cmp::Reverse(zone.apex.labels()));
+        if problems.is_empty() { Ok(Self(zones)) } else { Err(problems) }
+    }
+
+    /// The zone that `name` lies in, and which of its labels is the first of the apex.
+    pub fn of(&self, name: &Name) -> Option<(&Zone, usize)> {
+        self.0.iter().find_map(|zone| {
+            let index = name.labels().checked_sub(zone.apex.labels())?;
+            (name.suffix(index) == zone.apex.wire()).then_some((zone, index))
+        })
+    }
+
+    /// All of them, those of the longest names first.
+    pub fn iter(&self) -> impl Iterator<Item = &Zone> {
+        self.0.iter()
+    }
+
+    /// Zones in which static data owns the label of `cluster`, so that the cluster cannot be asked for there.
+    /// For configured clusters this is an error at the start; one that turns up later should be warned about.
+    pub fn that_hide<'a>(&'a self, cluster: &'a Cluster) -> impl Iterator<Item = &'a Zone> {
+        self.0.iter().filter(|zone| {
+            let label = cluster.as_str().as_bytes();
+            let name = [&[label.len() as u8], label, zone.apex.wire()].concat();
+            zone.tree.get(&name).is_some_and(|node: &Node| !node.name.is_empty())
+        })
+    }
+}
+
+/// SOA, NS and the name servers' addresses of a zone without a file. The serial is 1 on every replica.
+fn made(zone: &ZoneSettings, apex: &Name) -> (Vec<Entry>, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let mut servers: Vec<Name> = Vec::new();
+    for server in &zone.name_servers {
+        match Name::parse(server) {
+            Ok(name) => servers.push(name),
+            Err(_) => {
+                problems.push(plain(format!("zone {apex}: the name server {server:?} is no domain name")))
+            }
+        }
+    }
+    if zone.name_servers.is_empty() {
+        servers.extend(Name::parse(&format!("ns1.{apex}")));
+    }
+    if !limits::NEGATIVE_TTL.holds(zone.negative_ttl) {
+        let (least, most) = (limits::NEGATIVE_TTL.min, limits::NEGATIVE_TTL.max);
+        problems.push(plain(format!(
+            "zone {apex}: the negative TTL must lie between {least} and {most} seconds"
+        )));
+    }
+    let entry = |owner: &Name, rtype, ttl, rdata: &[u8]| Entry {
+        owner: owner.wire().into(),
+        rtype,
+        ttl,
+        rdata: rdata.into(),
+        line: 0,
+    };
+    let mut entries = Vec::new();
+    if let (Some(first), Ok(mailbox)) = (servers.first(), Name::parse(&format!("hostmaster.{apex}"))) {
+        let numbers = [1, 3_600, 600, 86_400, zone.negative_ttl].map(u32::to_be_bytes).concat();
+        let rdata = [first.wire(), mailbox.wire(), &numbers].concat();
+        entries.push(entry(apex, rtype::SOA, zone.negative_ttl, &rdata));
+    } else {
+        problems.push(plain(format!("zone {apex}: the apex is too long for names below it")));
+    }
+    for server in &servers {
+        entries.push(entry(apex, rtype::NS, MADE_TTL, server.wire()));
+        if !server.wire().ends_with(apex.wire()) || server.wire() == apex.wire() {
+            continue;
+        }
+        for address in &zone.addresses {
+            entries.push(match address {
+                IpAddr::V4(v4) => entry(server, rtype::A, MADE_TTL, &v4.octets()),
+                IpAddr::V6(v6) => entry(server, rtype::AAAA, MADE_TTL, &v6.octets()),
+            });
+        }
+    }
+    (entries, problems)
+}
+
+/// TTL of made NS and address records: long enough to be cached, short enough to move a server within the hour.
+const MADE_TTL: u32 = 300;
+
+/// The checks of one zone's records.
+struct Check<'a> {
+    zone: &'a ZoneSettings,
+    apex: &'a Name,
+    entries: &'a [Entry],
+}
+
+impl Check<'_> {
+    fn all(&self, clusters: &[Cluster]) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        problems.extend(self.apex_records());
+        problems.extend(self.owners(clusters));
+        problems.extend(self.aliases());
+        problems.extend(self.name_servers());
+        problems
+    }
+
+    fn at(&self, entry: &Entry, what: String) -> Problem {
+        Problem { file: self.zone.file.clone(), line: (entry.line > 0).then_some(entry.line), what }
+    }
+
+    fn apex_records(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let soas: Vec<&Entry> = self.entries.iter().filter(|entry| entry.rtype == rtype::SOA).collect();
+        let missing = |what: &str| Problem {
+            file: self.zone.file.clone(),
+            line: None,
+            what: format!("the zone {} has no {what} record at its apex: add one", self.apex),
+        };
+        match soas.split_first() {
+            None => problems.push(missing("SOA")),
+            Some((first, others)) => {
+                if *first.owner != *self.apex.wire() {
+                    problems.push(self.at(first, format!("the SOA must stand at the apex {}", self.apex)));
+                }
+                problems
+                    .extend(others.iter().map(|other| self.at(other, "a second SOA: keep one".to_owned())));
+            }
+        }
+        let is_ns = |entry: &&Entry| entry.rtype == rtype::NS && *entry.owner == *self.apex.wire();
+        if !self.entries.iter().any(|entry| is_ns(&entry)) {
+            problems.push(missing("NS"));
+        }
+        problems
+    }
+
+    fn owners(&self, clusters: &[Cluster]) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for entry in self.entries {
+            let name = text_of(&entry.owner);
+            if !is_within(self.apex, entry) {
+                problems.push(self.at(entry, format!("{name} lies outside the zone {}", self.apex)));
+                continue;
+            }
+            let Some(top) = top_label(self.apex, &entry.owner) else { continue };
+            let owns = |cluster: &&Cluster| {
+                let cluster = cluster.as_str();
+                cluster.as_bytes() == top || cluster.replace('_', "-").as_bytes() == top
+            };
+            if let Some(cluster) = clusters.iter().find(owns) {
+                let what = format!(
+                    "{name} clashes with the cluster {cluster:?}, which owns its name and all below it: \
+                     rename one of them"
+                );
+                problems.push(self.at(entry, what));
+            }
+        }
+        problems
+    }
+
+    fn aliases(&self) -> Vec<Problem> {
+        let mut names: HashSet<&[u8]> = HashSet::new();
+        let aliases = self.entries.iter().filter(|entry| entry.rtype == rtype::CNAME);
+        let doubled: Vec<&Entry> = aliases.filter(|entry| !names.insert(&entry.owner)).collect();
+        let mut problems: Vec<Problem> = doubled
+            .iter()
+            .map(|entry| self.at(entry, format!("{} has two CNAME records: keep one", text_of(&entry.owner))))
+            .collect();
+        for entry in self.entries.iter().filter(|entry| entry.rtype != rtype::CNAME) {
+            if names.contains(&*entry.owner) {
+                let what = format!("{} has a CNAME and other data (RFC 1034 §3.6.2)", text_of(&entry.owner));
+                problems.push(self.at(entry, what));
+            }
+        }
+        problems
+    }
+
+    /// A name server below the apex must have an address here, or nobody can reach it. A made zone is let off:
+    /// a server that listens on a wildcard address cannot know how others reach it.
+    fn name_servers(&self) -> Vec<Problem> {
+        if self.zone.file.is_none() {
+            return Vec::new();
+        }
+        let is_address = |entry: &&Entry| matches!(entry.rtype, rtype::A | rtype::AAAA);
+        let hosts: HashSet<&[u8]> =
+            self.entries.iter().filter(is_address).map(|entry| &*entry.owner).collect();
+        let cuts: Vec<&[u8]> = self
+            .entries
+            .iter()
+            .filter(|entry| entry.rtype == rtype::NS && *entry.owner != *self.apex.wire())
+            .map(|entry| &*entry.owner)
+            .collect();
+        let mut problems = Vec::new();
+        for entry in self.entries.iter().filter(|entry| entry.rtype == rtype::NS) {
+            let skip = target_at(entry.rtype).unwrap_or_default();
+            let target = entry.rdata.get(skip..).unwrap_or_default().to_ascii_lowercase();
+            let is_ours = is_below(&target, self.apex.wire());
+            // Below another zone's cut its address is that zone's business; below its own cut it is glue.
+            let is_others = cuts.iter().any(|cut| *cut != &*entry.owner && is_below(&target, cut));
+            if is_ours && !is_others && !hosts.contains(&*target) {
+                let what = format!("the name server {} has no A or AAAA record here", text_of(&target));
+                problems.push(self.at(entry, what));
+            }
+        }
+        problems
+    }
+}
+
+fn plain(what: String) -> Problem {
+    Problem { file: None, line: None, what }
+}
+
+/// Whether `name` is `ancestor` or lies below it, label by label.
+fn is_below(name: &[u8], ancestor: &[u8]) -> bool {
+    Name::read(name).is_ok_and(|(name, _)| (0..=name.labels()).any(|index| name.suffix(index) == ancestor))
+}
+
+fn is_within(apex: &Name, entry: &Entry) -> bool {
+    is_below(&entry.owner, apex.wire())
+}
+
+/// The label right below the apex.
+fn top_label(apex: &Name, owner: &[u8]) -> Option<Vec<u8>> {
+    let (name, _) = Name::read(owner).ok()?;
+    let below = name.labels().checked_sub(apex.labels())?;
+    Some(name.label(below.checked_sub(1)?).to_vec())
+}
+
+/// Serial and negative TTL of the SOA among `entries`.
+fn soa_numbers(entries: &[Entry]) -> (u32, u32) {
+    let soa = entries.iter().find(|entry| entry.rtype == rtype::SOA);
+    let numbers = soa.and_then(|soa| Some((soa.ttl, soa.rdata.last_chunk::<20>()?)));
+    match numbers {
+        Some((ttl, [s1, s2, s3, s4, .., m1, m2, m3, m4])) => {
+            let minimum = u32::from_be_bytes([*m1, *m2, *m3, *m4]);
+            (u32::from_be_bytes([*s1, *s2, *s3, *s4]), ttl.min(minimum))
+        }
+        None => (1, limits::NEGATIVE_TTL.default),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn file(text: &str) -> (tempfile::NamedTempFile, ZoneSettings) {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let settings = ZoneSettings { file: Some(file.path().to_owned()), ..ZoneSettings::new("k.example") };
+        (file, settings)
+    }
+
+    #[test]
+    fn a_zone_without_a_file_has_soa_ns_and_serial_1() {
+        let addresses = vec!["127.0.0.1".parse().unwrap()];
+        let settings = ZoneSettings { addresses, ..ZoneSettings::new("K.Example.") };
+        let zones = Zones::load(&[settings], &[]).unwrap();
+        let name = Name::parse("x.k.example").unwrap();
+        let (zone, index) = zones.of(&name).unwrap();
+        assert_eq!((zone.serial, zone.negative_ttl, index), (1, 2, 1));
+        let ns1 = zone.tree.get(Name::parse("ns1.k.example").unwrap().wire()).unwrap();
+        assert_eq!(ns1.addresses().count(), 1);
+        assert!(zones.of(&Name::parse("k.example.org").unwrap()).is_none());
+        assert!(zones.of(&Name::parse("xk.example").unwrap()).is_none());
+        assert_eq!(zones.that_hide(&Cluster::parse("ns1").unwrap()).count(), 1);
+        assert_eq!(zones.that_hide(&Cluster::parse("prod").unwrap()).count(), 0);
+    }
+
+    #[test]
+    fn the_longest_apex_owns_a_name() {
+        let zones =
+            Zones::load(&[ZoneSettings::new("example"), ZoneSettings::new("k.example")], &[]).unwrap();
+        let of = |name: &str| zones.of(&Name::parse(name).unwrap()).map(|(zone, _)| zone.apex.to_string());
+        assert_eq!(of("a.k.example").as_deref(), Some("k.example."));
+        assert_eq!(of("a.example").as_deref(), Some("example."));
+    }
+
+    #[test]
+    fn every_problem_is_reported_with_its_line() {
+        let (_file, settings) = file(
+            "$TTL 60
+@ SOA ns1 host 7 1 1 1 2
+@ SOA ns1 host 8 1 1 1 2
+@ NS ns1
+@ NS gone
+ns1 A 192.0.2.1
+x.pr-od A 192.0.2.1
+other.example. A 192.0.2.1
+al CNAME ns1
+al TXT x
+",
+        );
+        let clusters = [Cluster::parse("pr_od").unwrap()];
+        let problems = Zones::load(&[settings.clone(), settings], &clusters).unwrap_err();
+        let mut lines: Vec<Option<usize>> = problems.iter().map(|problem| problem.line).collect();
+        lines.sort();
+        assert_eq!(lines, [None, Some(3), Some(5), Some(7), Some(8), Some(10)], "{problems:#?}");
+    }
+
+    #[test]
+    fn a_file_without_soa_and_ns_is_no_zone() {
+        let (_file, settings) = file("$TTL 60\nwww A 192.0.2.1\n");
+        let problems = Zones::load(&[settings], &[]).unwrap_err();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        let gone = ZoneSettings { file: Some("/nonexistent".into()), ..ZoneSettings::new("k.example") };
+        assert!(Zones::load(&[gone], &[]).unwrap_err()[0].what.contains("cannot be read"));
+    }
+}

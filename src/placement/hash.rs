@@ -1,0 +1,56 @@
+//! The one hash that replicas agree by: SipHash-1-3 with 64-bit output and fixed, public keys. It spreads; it does
+//! not protect, for whoever chooses names here is an operator.
+
+use siphasher::sip::SipHasher13;
+use std::hash::Hasher;
+
+/// The key of node ids.
+pub const NODE: &[u8; 16] = b"fingerpost-nodes";
+/// The key of coordinators.
+pub const COORDINATOR: &[u8; 16] = b"fingerpost-coord";
+/// The key of topic ids that nobody else gave.
+pub const TOPIC: &[u8; 16] = b"fingerpost-topic";
+/// The key of cluster ids.
+pub const CLUSTER: &[u8; 16] = b"fingerpost-clust";
+
+/// The hash of `parts`, one after the other without anything between.
+pub fn sip13(key: &[u8; 16], parts: &[&[u8]]) -> u64 {
+    let mut hasher = SipHasher13::new_with_key(key);
+    parts.iter().for_each(|part| hasher.write(part));
+    hasher.finish()
+}
+
+/// 16 bytes made of `parts`: the hashes of `parts ‖ 00` and `parts ‖ 01`, big endian, with the version (8) and variant
+/// bits of a UUID (RFC 9562 §5.8), so never zero; the topmost bit is 0, so that its base64url form never begins with
+/// `-`, which command lines would take for a flag.
+pub fn id128(key: &[u8; 16], parts: &[&[u8]]) -> [u8; 16] {
+    let mut hasher = SipHasher13::new_with_key(key);
+    parts.iter().for_each(|part| hasher.write(part));
+    let half = |last: u8| {
+        let mut hasher = hasher;
+        hasher.write(&[last]);
+        hasher.finish()
+    };
+    let id = (u128::from(half(0)) << 64) | u128::from(half(1));
+    let id = id & !(1 << 127) & !(0xf << 76) & !(0b11 << 62) | (8 << 76) | (0b10 << 62);
+    id.to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_hashed_as_one_text() {
+        assert_eq!(sip13(NODE, &[b"ab", b"", b"c"]), sip13(NODE, &[b"abc"]));
+        assert_ne!(sip13(NODE, &[b"abc"]), sip13(COORDINATOR, &[b"abc"]));
+    }
+
+    #[test]
+    fn ids_are_uuids_of_version_8() {
+        for name in ["", "orders", "payments", "x"] {
+            let id = id128(TOPIC, &[name.as_bytes()]);
+            assert_eq!((id[0] >> 7, id[6] >> 4, id[8] >> 6), (0, 8, 2));
+        }
+    }
+}

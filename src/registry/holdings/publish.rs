@@ -1,0 +1,93 @@
+//! The next snapshot: what changed since the last one, put into it group by group.
+
+use super::{GroupId, Holdings, millis, shown_key};
+use crate::limits::registry as limits;
+use crate::model::{Cluster, Departed, Fleet, Group, Moment, Refusal};
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+/// What is to be published.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) groups: HashSet<GroupId>,
+    pub(super) forgotten: HashSet<GroupId>,
+    pub(super) catalogs: BTreeSet<Cluster>,
+    pub(super) refused: bool,
+    /// When refusals were last published.
+    pub(super) refused_at: Option<Moment>,
+    /// The first publication, or the first after a full read.
+    pub(super) status: bool,
+}
+
+impl Changes {
+    /// Whether answers change.
+    fn any(&self) -> bool {
+        self.status || !self.groups.is_empty() || !self.forgotten.is_empty() || !self.catalogs.is_empty()
+    }
+}
+
+impl Holdings {
+    /// The snapshot that follows `current`, if there is anything new. Costs what changed: each touched group is
+    /// built once, however many of its agents came or went.
+    pub fn publish(&mut self, current: &Fleet, now: Moment) -> Option<Fleet> {
+        let refused = self.changes.refused && self.refusals_due().is_none_or(|due| due <= now);
+        if !self.changes.any() && !refused {
+            return None;
+        }
+        let mut edit = current.edit();
+        let version = edit.generation();
+        for (cluster, name) in self.changes.forgotten.drain() {
+            edit.remove_group(&cluster, &name);
+        }
+        for id in self.changes.groups.drain() {
+            let Some(members) = self.groups.get_mut(&id) else { continue };
+            members.departed.retain(|gone| gone.until > now);
+            let agents = members.agents.values().map(Arc::clone).collect();
+            let departed: Vec<Departed> = members.departed.iter().cloned().collect();
+            let (cluster, name) = id;
+            edit.put_group(Arc::new(Group::build(cluster, name, version, agents, departed)));
+        }
+        for cluster in std::mem::take(&mut self.changes.catalogs) {
+            let catalog = self.catalogs.get(&cluster).map(|listed| Arc::clone(&listed.catalog));
+            edit.set_catalog(cluster, catalog);
+        }
+        if self.changes.refused {
+            edit.set_refused(self.refused_list());
+            (self.changes.refused, self.changes.refused_at) = (false, Some(now));
+        }
+        if std::mem::take(&mut self.changes.status) {
+            edit.set_sources(vec![Arc::clone(&self.source)]);
+            if self.synced {
+                edit.set_synced();
+            }
+        }
+        Some(edit.finish())
+    }
+
+    /// When a list of refusals that waits may be published on its own.
+    pub fn refusals_due(&self) -> Option<Moment> {
+        let last = self.changes.refused_at.filter(|_| self.changes.refused)?;
+        Some(last.plus_millis(millis(limits::REFUSALS_DELAY)))
+    }
+
+    /// How many refused records are shown.
+    pub fn refused(&self) -> usize {
+        self.refused.len() + self.catalogs.values().map(|listed| listed.refused.len()).sum::<usize>()
+    }
+
+    /// Refusals since the start; the same one twice counts once.
+    pub fn refusals(&self) -> u64 {
+        self.refusals
+    }
+
+    fn refused_list(&self) -> Vec<Refusal> {
+        let source = self.source.name();
+        let agents = self.refused.iter().map(|(key, bad)| Refusal {
+            key: shown_key(key),
+            reason: bad.reason.clone(),
+            source: source.to_owned(),
+        });
+        let topics = self.catalogs.values().flat_map(|listed| listed.refused.iter().cloned());
+        agents.chain(topics).take(limits::REFUSALS).collect()
+    }
+}

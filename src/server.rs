@@ -1,1 +1,0 @@
-//! The composition root: binds everything, then hands out what it bound.

@@ -1,0 +1,187 @@
+//! The composition root: everything is bound, then all of it runs, and a [`Handle`] tells what was bound. `serve`,
+//! the demo and the tests all start here.
+
+pub mod demo;
+mod fleet;
+pub mod settings;
+
+pub use demo::{Demo, DemoOptions};
+
+use crate::admin::{self, Readiness};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::dns;
+use crate::kafka::{self, Listener, ListenerSettings};
+use crate::model::{Cluster, GroupName};
+use crate::placement::Placement;
+use crate::registry::{self, Registry, follow};
+use crate::telemetry::Telemetry;
+use crate::view::{self, View};
+use std::error::Error as StdError;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration can't work.
+    #[error("{0}")]
+    Config(String, #[source] Option<Box<dyn StdError + Send + Sync>>),
+    /// Something that is needed can't be had: an address, a file of the system.
+    #[error("{0}")]
+    Unavailable(String, #[source] Option<Box<dyn StdError + Send + Sync>>),
+}
+
+impl Error {
+    fn config(what: &str, source: impl StdError + Send + Sync + 'static) -> Self {
+        Self::Config(what.to_owned(), Some(Box::new(source)))
+    }
+
+    fn unavailable(what: &str, source: impl StdError + Send + Sync + 'static) -> Self {
+        Self::Unavailable(what.to_owned(), Some(Box::new(source)))
+    }
+}
+
+/// What was bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// DNS, UDP and TCP alike, in the order of the configuration.
+    pub dns: Vec<SocketAddr>,
+    /// Kafka, in the order of the configuration.
+    pub kafka: Vec<KafkaAddress>,
+    /// HTTP.
+    pub admin: SocketAddr,
+}
+
+/// Where the clients of one group come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaAddress {
+    /// The address.
+    pub address: SocketAddr,
+    /// Whose clients.
+    pub cluster: Cluster,
+    /// Whose clients.
+    pub group: GroupName,
+}
+
+/// A running server. Dropping it does not stop it: call [`Handle::drain`].
+pub struct Handle {
+    /// What was bound.
+    pub addresses: Addresses,
+    /// What answers are made of.
+    pub view: View,
+    /// Where heartbeats go.
+    pub registry: Registry,
+    parts: Parts,
+    readiness: Readiness,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What further listeners of the same process share with the server.
+#[derive(Clone)]
+struct Parts {
+    view: View,
+    clock: Clock,
+    telemetry: Telemetry,
+    placement: Arc<Placement>,
+}
+
+/// Binds everything that `config` names and starts to serve.
+///
+/// Fails if anything can't be bound or read; a registry that is out of reach is no failure, for it may come.
+pub async fn start(config: &Config) -> Result<Handle, Error> {
+    let clock = Clock::machine();
+    let telemetry = Telemetry::new().map_err(|error| Error::config("the metrics", error))?;
+    let (publisher, view) = view::channel();
+    let parts = Parts { view: view.clone(), clock: clock.clone(), telemetry, placement: kafka::placement() };
+
+    let options = settings::registry_options(config, &clock)?;
+    let registry = registry::open(config.registry.url.expose(), &options)
+        .map_err(|error| Error::config("the registry can't be used", error))?;
+    let dns = settings::dns(config)?;
+    let dns = dns::Server::bind(dns, view.clone(), clock.clone(), &parts.telemetry.dns)
+        .map_err(|error| Error::unavailable("DNS", error))?;
+    let listeners = settings::kafka(config)?.into_iter().map(|settings| parts.listen(settings));
+    let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
+    let readiness = Readiness::new(clock.clone());
+    let admin = parts.admin(config, Arc::clone(&registry), readiness.clone())?;
+
+    let addresses = Addresses {
+        dns: dns.addresses(),
+        kafka: listeners.iter().map(|(at, _)| at.clone()).collect(),
+        admin: admin.address(),
+    };
+    let synced = readiness.latch("registry", format!("{} was not read in full yet", registry.name()));
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    tasks.spawn(dns.run(stop.clone()));
+    for (_, listener) in listeners {
+        tasks.spawn(listener.run(stop.clone()));
+    }
+    tasks.spawn(admin.run(stop.clone()));
+    let following = follow::start(
+        Arc::clone(&registry),
+        settings::follow(config),
+        publisher,
+        clock,
+        Arc::clone(&parts.telemetry.follow),
+        stop.clone(),
+    );
+    tasks.spawn(async move {
+        // It ends with the stop signal; its own end says nothing more.
+        let _ = following.await;
+    });
+    let seen = view.clone();
+    tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+        if seen.wait_for(crate::model::Fleet::is_synced).await.is_some() {
+            synced.set();
+        }
+    }));
+    Ok(Handle { addresses, view, registry, parts, readiness, stop, tasks })
+}
+
+impl Handle {
+    /// Serves until `stop`, then drains.
+    pub async fn run(self, stop: CancellationToken) {
+        stop.cancelled().await;
+        self.drain().await;
+    }
+
+    /// Stops taking work, lets what is under way finish for a bounded time, and ends.
+    pub async fn drain(self) {
+        self.readiness.drain();
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Parts {
+    /// Binds a Kafka listener.
+    fn listen(&self, settings: ListenerSettings) -> Result<(KafkaAddress, Listener), Error> {
+        let (cluster, group) = (settings.cluster.clone(), settings.group.clone());
+        let metrics = Arc::clone(&self.telemetry.kafka);
+        let (view, clock) = (self.view.clone(), self.clock.clone());
+        let listener = Listener::bind(settings, view, clock, metrics, Arc::clone(&self.placement))
+            .map_err(|error| Error::unavailable("Kafka", error))?;
+        Ok((KafkaAddress { address: listener.address(), cluster, group }, listener))
+    }
+
+    fn admin(
+        &self,
+        config: &Config,
+        registry: Registry,
+        readiness: Readiness,
+    ) -> Result<admin::Server, Error> {
+        let settings = settings::admin(config)?;
+        let (view, clock) = (self.view.clone(), self.clock.clone());
+        admin::Server::bind(settings, view, clock, registry, self.telemetry.clone(), readiness).map_err(
+            |error| match error {
+                admin::Error::Bind(..) => Error::unavailable("admin", error),
+                admin::Error::Open(..) | admin::Error::WeakToken(..) => Error::config("admin", error),
+            },
+        )
+    }
+}

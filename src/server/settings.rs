@@ -1,0 +1,159 @@
+//! From the configuration to the settings of each room. The only place that knows both; `serve` and `check` share it.
+
+use super::Error;
+use crate::admin;
+use crate::clock::Clock;
+use crate::config::{
+    Config, EmptyPolicy, ListenerConfig, SecretSource, TokenConfig, TopicSource, TopicSpec, ZoneConfig,
+};
+use crate::dns::{self, Empty, Rules, ZoneSettings, Zones};
+use crate::kafka::{self, ListenerSettings, Topics, static_catalog};
+use crate::model::{Catalog, Cluster};
+use crate::registry;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How the registry is opened. Reads the password file, if there is one.
+pub fn registry_options(config: &Config, clock: &Clock) -> Result<registry::Options, Error> {
+    let password = match &config.registry.password {
+        Some(source) => Some(read(source, "registry password")?),
+        None => None,
+    };
+    Ok(registry::Options {
+        prefix: config.registry.prefix.clone(),
+        password,
+        operation: config.registry.operation_timeout,
+        clock: clock.clone(),
+    })
+}
+
+/// How the registry is followed: every configured group exists from the start.
+pub fn follow(config: &Config) -> registry::follow::Settings {
+    let mut groups = Vec::new();
+    for cluster in &config.clusters {
+        groups.extend(cluster.groups.iter().map(|group| (cluster.name.clone(), group.clone())));
+    }
+    registry::follow::Settings {
+        groups,
+        resync: config.registry.resync,
+        stale_max: config.registry.stale_max,
+        group_memory: config.registry.group_memory,
+        departed: config.registry.departed_grace,
+        agents: config.registry.max_agents,
+    }
+}
+
+/// Loads every zone, or says everything that is wrong with any of them.
+pub fn zones(config: &Config) -> Result<Zones, Vec<dns::Problem>> {
+    let settings: Vec<ZoneSettings> =
+        config.dns.zones.iter().map(|zone| zone_settings(config, zone)).collect();
+    let clusters: Vec<Cluster> = config.clusters.iter().map(|cluster| cluster.name.clone()).collect();
+    Zones::load(&settings, &clusters)
+}
+
+/// A zone without a file is served by `ns1.<apex>` where we listen, unless name servers are configured.
+fn zone_settings(config: &Config, zone: &ZoneConfig) -> ZoneSettings {
+    let mut settings = ZoneSettings::new(&zone.apex);
+    settings.file.clone_from(&zone.file);
+    settings.negative_ttl = seconds(config.dns.negative_ttl);
+    settings.name_servers.clone_from(&zone.ns);
+    settings.addresses = if zone.ns_addresses.is_empty() {
+        let told = |ip: &IpAddr| !ip.is_unspecified();
+        config.dns.listen.iter().map(SocketAddr::ip).filter(told).collect()
+    } else {
+        zone.ns_addresses.clone()
+    };
+    settings
+}
+
+/// The DNS front's settings, with its zones loaded.
+pub fn dns(config: &Config) -> Result<dns::Settings, Error> {
+    let zones = zones(config).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Error::Config(format!("the zones can't be served:\n{}", lines.join("\n")), None)
+    })?;
+    let wide = config.clusters.iter().filter(|cluster| cluster.cluster_wide);
+    let rules = Rules {
+        ttl: seconds(config.dns.ttl),
+        sample: config.dns.sample,
+        empty: match config.dns.empty {
+            EmptyPolicy::Nodata => Empty::NoData,
+            EmptyPolicy::LastKnown => Empty::LastKnown,
+            EmptyPolicy::Servfail => Empty::ServFail,
+        },
+        text: config.dns.txt,
+        cluster_wide: wide.map(|cluster| cluster.name.clone()).collect(),
+        clusters: config.clusters.iter().map(|cluster| cluster.name.clone()).collect(),
+    };
+    let mut tcp = dns::tcp::Settings { idle: config.dns.tcp_idle, ..dns::tcp::Settings::default() };
+    tcp.connections.connections = config.dns.tcp_connections;
+    tcp.connections.per_source = config.dns.tcp_per_source;
+    Ok(dns::Settings { listen: config.dns.listen.clone(), workers: config.dns.workers, zones, rules, tcp })
+}
+
+/// The settings of every Kafka listener, in the order of the configuration.
+pub fn kafka(config: &Config) -> Result<Vec<ListenerSettings>, Error> {
+    config.kafka.listeners.iter().map(|listener| kafka_listener(config, listener)).collect()
+}
+
+fn kafka_listener(config: &Config, listener: &ListenerConfig) -> Result<ListenerSettings, Error> {
+    let described = config.clusters.iter().find(|cluster| cluster.name == listener.cluster);
+    let topics = match described.map(|cluster| &cluster.topics) {
+        Some(TopicSource::Static(list)) => Topics::Static(Arc::new(catalog(&listener.cluster, list)?)),
+        Some(TopicSource::Registry) | None => Topics::Registry,
+    };
+    let mut settings =
+        ListenerSettings::new(listener.listen, listener.cluster.clone(), listener.group.clone(), topics);
+    settings.zone.clone_from(&listener.zone);
+    settings.limits = kafka::Limits { idle: config.kafka.idle, ..kafka::Limits::default() };
+    settings.limits.tcp.connections = config.kafka.connections;
+    settings.limits.tcp.per_source = config.kafka.per_source;
+    Ok(settings)
+}
+
+/// The topics of a static list; an id that is given wins over the one made from the name.
+fn catalog(cluster: &Cluster, list: &[TopicSpec]) -> Result<Catalog, Error> {
+    let names = list.iter().map(|topic| (topic.name.as_str(), topic.partitions));
+    let mut catalog = static_catalog(cluster, names)
+        .map_err(|error| Error::Config(format!("the topics of cluster {cluster}"), Some(Box::new(error))))?;
+    for (spec, id) in list.iter().filter_map(|spec| Some((spec, spec.id?))) {
+        if let Some(topic) = catalog.topics.get_mut(spec.name.as_str()) {
+            topic.id = id;
+        }
+    }
+    Ok(catalog)
+}
+
+/// The admin front's settings. Reads token files.
+pub fn admin(config: &Config) -> Result<admin::Settings, Error> {
+    let tokens = config.admin.tokens.iter().map(|token| {
+        let secret = read(&token.secret, &format!("admin token {:?}", token.name))?;
+        Ok(admin::Token { name: token.name.clone(), secret, scope: scope(token), write: token.write })
+    });
+    Ok(admin::Settings {
+        listen: config.admin.listen,
+        tokens: tokens.collect::<Result<_, Error>>()?,
+        public_read: config.admin.public_read,
+        hosts: config.admin.hosts.clone(),
+        connections: config.admin.connections,
+        ..admin::Settings::default()
+    })
+}
+
+fn scope(token: &TokenConfig) -> admin::Scope {
+    match (token.cluster.clone(), token.group.clone()) {
+        (Some(cluster), Some(group)) => admin::Scope::Group(cluster, group),
+        (Some(cluster), None) => admin::Scope::Cluster(cluster),
+        (None, _) => admin::Scope::All,
+    }
+}
+
+fn read(source: &SecretSource, what: &str) -> Result<String, Error> {
+    let secret = source.read().map_err(|error| Error::Config(what.to_owned(), Some(Box::new(error))))?;
+    Ok(secret.expose().to_owned())
+}
+
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
+}
