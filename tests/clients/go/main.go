@@ -1,4 +1,4 @@
-// The Go clients of the tests: --lib franz, sarama or kafka-go. Command line and output: tests/clients/README.md.
+// The Go clients of the tests: --lib franz-go, sarama or kafka-go. Command line and output: tests/clients/README.md.
 package main
 
 import (
@@ -64,8 +64,8 @@ func main() {
 }
 
 func do(ctx context.Context, command, action string) error {
-	libs := map[string]client{"franz": franz{}, "sarama": saramaLib{}, "kafka-go": kafkaGo{}}
-	lib := libs[option("lib", "franz")]
+	libs := map[string]client{"franz-go": franz{}, "sarama": saramaLib{}, "kafka-go": kafkaGo{}}
+	lib := libs[option("lib", "franz-go")]
 	if lib == nil {
 		return fmt.Errorf("unknown lib: %s", option("lib", ""))
 	}

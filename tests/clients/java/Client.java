@@ -75,7 +75,10 @@ public final class Client {
         String transaction = option("transactional", "");
         settings.put("acks", option("acks", "all"));
         settings.put("enable.idempotence", String.valueOf(options.containsKey("idempotent") || !transaction.isEmpty()));
-        settings.put("delivery.timeout.ms", option("timeout", "60") + "000");
+        long patience = number("timeout", 60) * 1000;
+        settings.put("delivery.timeout.ms", String.valueOf(patience));
+        settings.put("max.block.ms", String.valueOf(patience));
+        settings.put("request.timeout.ms", String.valueOf(Math.max(1000, Math.min(30_000, patience - 100))));
         settings.put("linger.ms", "5");
         if (!transaction.isEmpty()) settings.put("transactional.id", transaction);
         long count = number("count", Long.MAX_VALUE);

@@ -1,4 +1,4 @@
-"""The Python clients of the tests: --lib confluent (librdkafka), kafka-python or aiokafka.
+"""The Python clients of the tests: --lib librdkafka (confluent-kafka), kafka-python or aiokafka.
 
 Command line and output: tests/clients/README.md.
 """
@@ -231,13 +231,14 @@ class Confluent:
     def do(self, action):
         from confluent_kafka.admin import NewTopic
 
+        admin = self.admin()  # held: its futures fail when it is collected
         if action == "create-topic":
             topic = NewTopic(TOPIC, int(OPTIONS.get("partitions", 3)), 1)
-            for future in self.admin().create_topics([topic]).values():
+            for future in admin.create_topics([topic]).values():
                 future.result(TIMEOUT)
             show(event="created", topic=TOPIC)
         elif action == "describe-cluster":
-            found = self.admin().describe_cluster().result(TIMEOUT)
+            found = admin.describe_cluster().result(TIMEOUT)
             brokers = [
                 {"id": n.id, "host": n.host, "port": n.port, "rack": n.rack} for n in found.nodes
             ]
@@ -250,7 +251,7 @@ class Confluent:
         elif action == "describe-topics":
             self.view(event="topics")
         elif action == "list-groups":
-            found = self.admin().list_consumer_groups().result(TIMEOUT)
+            found = admin.list_consumer_groups().result(TIMEOUT)
             show(event="groups", groups=[g.group_id for g in found.valid])
         else:
             raise ValueError(f"unknown action: {action}")
@@ -534,8 +535,8 @@ class Aio:
 def main():
     signal.signal(signal.SIGTERM, stop)
     try:
-        libs = {"confluent": Confluent, "kafka-python": KafkaPython, "aiokafka": Aio}
-        client = libs[OPTIONS.get("lib", "confluent")]()
+        libs = {"librdkafka": Confluent, "kafka-python": KafkaPython, "aiokafka": Aio}
+        client = libs[OPTIONS.get("lib", "librdkafka")]()
         if COMMAND == "admin":
             client.do(ACTION)
         else:
