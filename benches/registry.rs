@@ -1,2 +1,237 @@
-//! Bench: to be written.
-fn main() {}
+//! How fast a change of the registry is seen. Prints tables; asserts nothing, for a busy machine is no bug.
+//!
+//! `cargo bench --bench registry` measures, against a real redis-server on loopback:
+//! * `SET` in Redis → visible in the view, while 1,000 agents heartbeat,
+//! * end of a lease → its removal published,
+//! * and, without Redis: one changed record among 10,000 agents → the new snapshot published.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+use fingerpost::agent::Heartbeat;
+use fingerpost::clock::{self, Clock};
+use fingerpost::model::{AgentId, AgentKey, Cluster, GroupName, Record};
+use fingerpost::registry::follow::{self, Settings};
+use fingerpost::registry::holdings::Holdings;
+use fingerpost::registry::{Found, Keyspace, Left, Options, RawKey, Registry, open, record};
+use fingerpost::telemetry::registry::Metrics;
+use fingerpost::view::{self, View};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
+
+const BEATING: u32 = 1_000;
+const LEASE: Duration = Duration::from_secs(6);
+
+fn main() {
+    println!("{}", machine());
+    println!("{:<64} {:>7} {:>10} {:>10} {:>10}", "what", "samples", "p50", "p99", "max");
+    one_change(10_000, 1_000);
+    one_change(10_000, 1);
+    let redis = Redis::start();
+    let (server, agents) = (runtime(), runtime());
+    let (view, metrics, clock) = serve(&server, &redis);
+    let stop = CancellationToken::new();
+    let registry = redis.open();
+    let _beats: Vec<Heartbeat> = {
+        let _guard = agents.enter();
+        let beat =
+            |i| Heartbeat::start(Arc::clone(&registry), key("fleet", i), a_record(i), LEASE, stop.clone());
+        (0..BEATING).map(beat).collect()
+    };
+    server.block_on(view.wait_for(|fleet| {
+        fleet.group("bench", "fleet").is_some_and(|group| group.agents().len() == BEATING as usize)
+    }));
+    let reads = metrics.reads.get();
+    let cpu = cpu_seconds();
+    let watch = clock::stopwatch();
+    agents.block_on(async { tokio::time::sleep(Duration::from_secs(5)).await });
+    let (took, reads, cpu) =
+        (watch.elapsed().as_secs_f64(), metrics.reads.get() - reads, cpu_seconds() - cpu);
+    set_to_view(&agents, &redis, &view);
+    lease_to_gone(&agents, &redis, &view);
+    println!(
+        "{BEATING} agents heartbeating in this process: {:.0} records/s read (renewals and scans); follower and agents together {:.1} % of one core",
+        reads as f64 / took,
+        100.0 * cpu / took
+    );
+    println!(
+        "published {} snapshots; repaired by scans {} of {} (0 means that no push was lost); {} agents live at the end",
+        metrics.publishes.get(),
+        metrics.repaired.get(),
+        metrics.scans.get(),
+        view.load().group("bench", "fleet").map_or(0, |group| group.live(clock.now()).count()),
+    );
+}
+
+/// From just before `SET` is sent until the view shows what it wrote.
+fn set_to_view(agents: &Runtime, redis: &Redis, view: &View) {
+    let (registry, probe) = (redis.open(), key("probe", 0));
+    let mut samples = Vec::new();
+    agents.block_on(async {
+        for weight in 1..=2_000 {
+            tokio::time::sleep(Duration::from_micros(fastrand::u64(500..4_000))).await;
+            let value = record::to_json(&Record { weight, ..a_record(7) });
+            let watch = clock::stopwatch();
+            let (written, seen) = tokio::join!(
+                registry.put(&probe, &value, LEASE),
+                view.wait_for(|fleet| {
+                    let group = fleet.group("bench", "probe");
+                    group
+                        .is_some_and(|group| group.agents().iter().any(|agent| agent.record.weight == weight))
+                })
+            );
+            written.unwrap();
+            assert!(seen.is_some());
+            samples.push(watch.elapsed());
+        }
+    });
+    row("SET in Redis -> visible in the view, 1,000 agents heartbeating", samples);
+}
+
+/// From the end of a lease (counted from when its SET was sent) until its removal is published.
+fn lease_to_gone(agents: &Runtime, redis: &Redis, view: &View) {
+    let registry = redis.open();
+    let samples = agents.block_on(async {
+        let mut tasks = Vec::new();
+        for i in 0..500 {
+            let (registry, view) = (Arc::clone(&registry), view.clone());
+            tasks.push(tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(fastrand::u64(0..3_000))).await;
+                let lease = Duration::from_millis(fastrand::u64(500..1_500));
+                let (key, value) = (key("short", i), record::to_json(&a_record(i)));
+                let watch = clock::stopwatch();
+                registry.put(&key, &value, lease).await.unwrap();
+                let held = |fleet: &fingerpost::model::Fleet| {
+                    fleet.group("bench", "short").is_some_and(|group| group.position(&key.agent).is_some())
+                };
+                view.wait_for(held).await.unwrap();
+                view.wait_for(|fleet| !held(fleet)).await.unwrap();
+                watch.elapsed().saturating_sub(lease)
+            }));
+        }
+        let mut samples = Vec::new();
+        for task in tasks {
+            samples.push(task.await.unwrap());
+        }
+        samples
+    });
+    row("end of a lease -> its removal published", samples);
+}
+
+/// One changed record among many: read, compared, its group built anew, the snapshot swapped.
+fn one_change(agents: u32, groups: u32) {
+    let now = Clock::machine().now();
+    let mut holdings = Holdings::new(Settings::default(), Keyspace::default(), "bench", now);
+    let (publisher, _view) = view::channel();
+    let raw = |i: u32| -> RawKey {
+        let (group, agent) = (i % groups, i / groups);
+        format!("fingerpost:agent:{{bench}}:g{group}:a{agent:05}").into_bytes().into()
+    };
+    let put = |holdings: &mut Holdings, i: u32, weight: u16| {
+        let bytes = record::to_json(&Record { weight, ..a_record(i) }).into_bytes();
+        holdings.observe(&raw(i), Found::Value { bytes, left: Left::Millis(60_000) }, now);
+    };
+    holdings.begin_scan();
+    (0..agents).for_each(|i| put(&mut holdings, i, 100));
+    holdings.finish_scan(now);
+    publisher.publish(holdings.publish(&publisher.current(), now).unwrap());
+    let mut samples = Vec::new();
+    for round in 0..1_000 {
+        let i = fastrand::u32(0..agents);
+        let bytes = record::to_json(&Record { weight: 101 + round, ..a_record(i) }).into_bytes();
+        let key = raw(i);
+        let watch = clock::stopwatch();
+        holdings.observe(&key, Found::Value { bytes, left: Left::Millis(60_000) }, now);
+        publisher.publish(holdings.publish(&publisher.current(), now).unwrap());
+        samples.push(watch.elapsed());
+    }
+    row(&format!("one changed agent among {agents} in {groups} group(s) -> published"), samples);
+}
+
+fn row(what: &str, mut samples: Vec<Duration>) {
+    samples.sort();
+    let at = |part: f64| samples[((samples.len() - 1) as f64 * part) as usize];
+    let show = |time: Duration| format!("{:.3} ms", time.as_secs_f64() * 1e3);
+    let (median, high, most) = (show(at(0.5)), show(at(0.99)), show(at(1.0)));
+    println!("{what:<64} {:>7} {median:>10} {high:>10} {most:>10}", samples.len());
+}
+
+fn key(group: &str, agent: u32) -> AgentKey {
+    AgentKey {
+        cluster: Cluster::parse("bench").unwrap(),
+        group: GroupName::parse(group).unwrap(),
+        agent: AgentId::parse(&format!("a{agent:05}")).unwrap(),
+    }
+}
+
+fn a_record(i: u32) -> Record {
+    let zone = ["a", "b", "c"][i as usize % 3];
+    let [_, high, middle, low] = i.to_be_bytes();
+    let text = format!(r#"{{"zone":"us-east-1{zone}","addresses":["10.{high}.{middle}.{low}"]}}"#);
+    record::parse(text.as_bytes()).unwrap()
+}
+
+fn serve(runtime: &Runtime, redis: &Redis) -> (View, Arc<Metrics>, Clock) {
+    let (publisher, view) = view::channel();
+    let metrics = Arc::new(Metrics::register(&prometheus::Registry::new()).unwrap());
+    let (clock, stop) = (Clock::machine(), CancellationToken::new());
+    let settings = Settings { resync: Duration::from_secs(2), ..Settings::default() };
+    let _guard = runtime.enter();
+    follow::start(redis.open(), settings, publisher, clock.clone(), Arc::clone(&metrics), stop);
+    (view, metrics, clock)
+}
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+struct Redis {
+    child: Child,
+    url: String,
+}
+
+impl Redis {
+    fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is not installed: run scripts/setup");
+        Self { child, url: format!("redis://127.0.0.1:{port}") }
+    }
+
+    fn open(&self) -> Registry {
+        open(&self.url, &Options::default()).unwrap()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// User and system time of this process so far, where /proc tells it.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+fn machine() -> String {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown CPU");
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let date = humantime::format_rfc3339_seconds(clock::wall());
+    format!(
+        "{}, {cores} cores, {} {}, {date}",
+        model.trim_start_matches([' ', '\t', ':']),
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    )
+}

@@ -45,6 +45,8 @@ pub mod registry {
     pub const REFUSALS: usize = 1_000;
     /// Most topics that are read of one cluster.
     pub const TOPICS: usize = 100_000;
+    /// Most clusters whose topics are held.
+    pub const CATALOGS: usize = 1_000;
     /// Most keys read by one pipeline: a nudge waits for at most this many others.
     pub const BATCH: usize = 512;
     /// How long nudges gather before they are read. Below what a client notices, above a burst's spacing.
@@ -265,34 +267,10 @@ pub mod admin {
 
 /// Bounds of keys of the configuration whose room has none of its own.
 pub mod config {
-    use super::{Bound, Duration};
+    use super::Bound;
 
     /// Largest configuration file in bytes: larger ones are not configurations.
     pub const FILE_BYTES: u64 = 4 * 1024 * 1024;
-    /// UDP workers per address; 0 is one per core.
-    pub const DNS_WORKERS: Bound<usize> = Bound { default: 0, min: 0, max: 256 };
-    /// TTL of answers: never 0, which some resolvers treat badly; a day holds whatever is static.
-    pub const DNS_TTL: Bound<Duration> = Bound {
-        default: Duration::from_secs(5),
-        min: Duration::from_secs(1),
-        max: Duration::from_secs(86_400),
-    };
-    /// Addresses in one answer.
-    pub const DNS_SAMPLE: Bound<usize> = Bound { default: 8, min: 1, max: 64 };
-    /// UDP answers: at least 512 (RFC 1035), at most what never fragments (DNS flag day 2020).
-    pub const DNS_UDP_SIZE: Bound<usize> = Bound { default: 1_232, min: 512, max: 1_232 };
-    /// Idle DNS over TCP (RFC 7766 §6.2.3 asks for a few seconds).
-    pub const DNS_TCP_IDLE: Bound<Duration> = Bound {
-        default: Duration::from_secs(10),
-        min: Duration::from_secs(1),
-        max: Duration::from_secs(300),
-    };
-    /// Idle Kafka connections: Kafka's own `connections.max.idle.ms` is 10 minutes.
-    pub const KAFKA_IDLE: Bound<Duration> = Bound {
-        default: Duration::from_secs(600),
-        min: Duration::from_secs(1),
-        max: Duration::from_secs(86_400),
-    };
     /// Agents per zone and group of the demo's fleet.
     pub const DEMO_AGENTS: Bound<usize> = Bound { default: 2, min: 1, max: 40 };
 }

@@ -112,12 +112,15 @@ fn shown(time: Duration) -> String {
 
 fn unreadable(rejection: &BytesRejection) -> Refusal {
     match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            let message = format!("the record is larger than {} bytes", limits::RECORD_BYTES);
-            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message).hint(EXAMPLE)
-        }
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
         _ => Refusal::new(StatusCode::BAD_REQUEST, "bad_body", "the body could not be read").hint(EXAMPLE),
     }
+}
+
+/// No record is as large as this body.
+pub(super) fn too_large() -> Refusal {
+    let message = format!("the record is larger than {} bytes", limits::RECORD_BYTES);
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message).hint(EXAMPLE)
 }
 
 fn failed(error: registry::Error) -> Refusal {

@@ -165,3 +165,6 @@ async fn connection(stream: TcpStream, router: axum::Router, head_time: Duration
         tracing::debug!(%error, "an admin connection ended early");
     }
 }
+
+#[cfg(test)]
+mod tests;

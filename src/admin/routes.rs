@@ -67,7 +67,12 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
 
 async fn respond(State(shared): S, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let mut response = match tokio::time::timeout(limits::REQUEST_TIME, next.run(request)).await {
+    // A body that is announced as too large is not waited for.
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let large =
+        announced.and_then(|text| text.parse::<u64>().ok()).is_some_and(|n| n > limits::BODY_BYTES as u64);
+    let work = async { if large { heartbeat::too_large().into_response() } else { next.run(request).await } };
+    let mut response = match tokio::time::timeout(limits::REQUEST_TIME, work).await {
         Ok(response) => response,
         Err(_) => {
             let message = format!("the request took longer than {} s", limits::REQUEST_TIME.as_secs());

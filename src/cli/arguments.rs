@@ -23,7 +23,7 @@ use std::time::Duration;
 )]
 pub(super) struct Arguments {
     /// Log level, or a list of module=level [environment: FINGERPOST_LOG]
-    #[arg(long, global = true, value_name = "LEVEL")]
+    #[arg(long, global = true, value_name = "LEVEL", display_order = 900)]
     pub(super) log: Option<String>,
     #[command(subcommand)]
     pub(super) command: Command,

@@ -2,7 +2,7 @@
 //! messages, `examples/fingerpost.toml` and `docs/config.md` all follow this table.
 
 use super::value::Kind;
-use crate::limits::{admin, config as bounds, registry, tcp};
+use crate::limits::{admin, dns, kafka, registry, tcp};
 
 /// A section: `[name]`, or `[[name]]` if it may be repeated.
 #[derive(Debug)]
@@ -191,27 +191,22 @@ const DNS: &[Key] = &[
         ),
         "FINGERPOST_DNS_LISTEN",
     ),
-    key(
-        "workers",
-        Kind::number(&bounds::DNS_WORKERS),
-        Is("0"),
-        "UDP workers per address; 0 is one per core.",
-    ),
+    key("workers", Kind::number(&dns::WORKERS), Is("0"), "UDP workers per address; 0 is one per core."),
     key(
         "ttl",
-        Kind::time(&bounds::DNS_TTL),
+        Kind::seconds(&dns::TTL),
         Is("\"5s\""),
         "Most seconds that an answer about agents may be kept; a shorter lease shortens it.",
     ),
     key(
         "negative_ttl",
-        Kind::time(&bounds::DNS_TTL),
+        Kind::seconds(&dns::NEGATIVE_TTL),
         Is("\"2s\""),
         "How long NXDOMAIN and NODATA may be kept, in zones without a zone file.",
     ),
     key(
         "sample",
-        Kind::number(&bounds::DNS_SAMPLE),
+        Kind::number(&dns::SAMPLE),
         Is("8"),
         "Most addresses in one answer: a random sample, because a complete list does not spread clients.",
     ),
@@ -222,12 +217,6 @@ const DNS: &[Key] = &[
         "What a known group without a live agent answers.",
     ),
     key("txt", Kind::Flag, Is("true"), "Answer TXT at group and agent names, for debugging with dig."),
-    key(
-        "udp_size",
-        Kind::number(&bounds::DNS_UDP_SIZE),
-        Is("1232"),
-        "Largest UDP answer in bytes; longer ones are truncated and asked again over TCP.",
-    ),
     key("tcp_connections", Kind::number(&tcp::CONNECTIONS), Is("4096"), "Open TCP connections per address."),
     key(
         "tcp_per_source",
@@ -237,7 +226,7 @@ const DNS: &[Key] = &[
     ),
     key(
         "tcp_idle",
-        Kind::time(&bounds::DNS_TCP_IDLE),
+        Kind::time(&dns::TCP_IDLE),
         Is("\"10s\""),
         "An idle TCP connection is closed after this.",
     ),
@@ -300,7 +289,7 @@ const KAFKA: &[Key] = &[
         Is("1024"),
         "Open connections of one source (IPv6: of one /64) per listener.",
     ),
-    key("idle", Kind::time(&bounds::KAFKA_IDLE), Is("\"10m\""), "An idle connection is closed after this."),
+    key("idle", Kind::time(&kafka::IDLE), Is("\"10m\""), "An idle connection is closed after this."),
 ];
 
 const LISTENER: &[Key] = &[

@@ -88,8 +88,6 @@ pub struct Dns {
     pub empty: EmptyPolicy,
     /// Whether TXT is answered.
     pub txt: bool,
-    /// Largest UDP answer in bytes.
-    pub udp_size: usize,
     /// Open TCP connections per address.
     pub tcp_connections: usize,
     /// Open TCP connections per source and address.
@@ -327,9 +325,13 @@ listen = "127.0.0.1:8053"
     fn the_minimal_file_works_as_it_stands() {
         let config = with(MINIMAL, &[]).unwrap();
         assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+        let absent = with(&MINIMAL.replace("zones/kafka.example.zone", "no.zone"), &[]).unwrap();
+        let beside = Some(Path::new("some/no.zone"));
+        assert_eq!(absent.dns.zones[0].file.as_deref(), beside, "what is nowhere is expected beside the file");
+        // Tests run in the package's folder, where the zone file is; beside `some/f.toml` there is none.
         assert_eq!(config.registry.shown(), "redis://127.0.0.1:6379");
         assert_eq!(config.dns.ttl, Duration::from_secs(5));
-        assert_eq!(config.dns.zones[0].file.as_deref(), Some(Path::new("some/zones/kafka.example.zone")));
+        assert_eq!(config.dns.zones[0].file.as_deref(), Some(Path::new("zones/kafka.example.zone")));
         let cluster = &config.clusters[0];
         assert!(cluster.groups.contains("vpc-1"), "a listener's group exists from the start");
         let TopicSource::Static(topics) = &cluster.topics else { panic!("{:?}", cluster.topics) };
@@ -358,7 +360,7 @@ listen = "127.0.0.1:8053"
         has("3:1", "unknown key \"resink\" in [registry]", "did you mean \"resync\"?");
         has("5:10", "dns.listen: a text where a list belongs", "brackets");
         has("6:7", "dns.ttl: 0s is out of bounds", "1s to");
-        has("7:10", "dns.sample: 900 is out of bounds", "1 to 64");
+        has("7:10", "dns.sample: 900 is out of bounds", "1 to 32");
         has("9:1", "unknown key \"apx\" in [[dns.zone]]", "did you mean \"apex\"?");
         has("8:1", "dns.zone.apex is missing", "add apex");
         has("11:8", "no name for a cluster", "DNS labels");
@@ -505,16 +507,15 @@ listen = "127.0.0.1:8053"
         assert_eq!(config.registry.group_memory, limits::registry::GROUP_MEMORY.default);
         assert_eq!(config.registry.departed_grace, limits::registry::DEPARTED.default);
         assert_eq!(config.registry.max_agents, limits::registry::AGENTS.default);
-        assert_eq!(config.dns.workers, super::limits::DNS_WORKERS.default);
-        assert_eq!(config.dns.ttl, super::limits::DNS_TTL.default);
-        assert_eq!(config.dns.sample, super::limits::DNS_SAMPLE.default);
-        assert_eq!(config.dns.udp_size, super::limits::DNS_UDP_SIZE.default);
-        assert_eq!(config.dns.tcp_idle, super::limits::DNS_TCP_IDLE.default);
+        assert_eq!(config.dns.workers, limits::dns::WORKERS.default);
+        assert_eq!(config.dns.ttl.as_secs(), u64::from(limits::dns::TTL.default));
+        assert_eq!(config.dns.sample, limits::dns::SAMPLE.default);
+        assert_eq!(config.dns.tcp_idle, limits::dns::TCP_IDLE.default);
         assert_eq!(config.dns.tcp_connections, limits::tcp::CONNECTIONS.default);
         assert_eq!(config.dns.tcp_per_source, limits::tcp::PER_SOURCE.default);
         assert_eq!(config.kafka.connections, limits::tcp::CONNECTIONS.default);
         assert_eq!(config.kafka.per_source, limits::tcp::PER_SOURCE.default);
-        assert_eq!(config.kafka.idle, super::limits::KAFKA_IDLE.default);
+        assert_eq!(config.kafka.idle, limits::kafka::IDLE.default);
         assert_eq!(config.admin.connections, limits::admin::CONNECTIONS.default);
         assert_eq!(config.log, Log::default());
     }

@@ -93,7 +93,6 @@ fn dns(document: &Document, folder: &Path, problems: &mut Problems) -> Option<Dn
             _ => EmptyPolicy::Nodata,
         },
         txt: section.flag("txt")?,
-        udp_size: section.number("udp_size")?,
         tcp_connections: section.number("tcp_connections")?,
         tcp_per_source: section.number("tcp_per_source")?,
         tcp_idle: section.time("tcp_idle")?,

@@ -107,6 +107,11 @@ impl Kind {
         Self::Time(bound.min, bound.max)
     }
 
+    /// A duration within a bound that counts seconds.
+    pub const fn seconds(bound: &Bound<u32>) -> Self {
+        Self::Time(Duration::from_secs(bound.min as u64), Duration::from_secs(bound.max as u64))
+    }
+
     /// A number within a bound.
     pub const fn number(bound: &Bound<usize>) -> Self {
         Self::Number(bound.min as i64, bound.max as i64)

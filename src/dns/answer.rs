@@ -187,8 +187,11 @@ impl<'a> Aliases<'a> {
         set.target.as_deref()
     }
 
-    /// Adds a link; `false` when the chain is full.
+    /// Adds a link; `false` when the chain is full, or has been here before.
     fn push(&mut self, zone: &'a Zone, set: &'a RrSet) -> bool {
+        if self.iter().any(|(_, have)| std::ptr::eq(have, set)) {
+            return false;
+        }
         let Some(link) = self.links.get_mut(self.len) else { return false };
         *link = Some((zone, set));
         self.len += 1;

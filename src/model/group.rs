@@ -4,6 +4,7 @@
 use super::agent::{Agent, State};
 use super::ids::{AgentId, Cluster, GroupName, Zone};
 use super::liveness::{Lease, Moment};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -37,29 +38,37 @@ pub struct Addresses<const N: usize> {
 #[derive(Clone, Copy, Debug)]
 pub struct ReadyAddresses<'a, const N: usize>(&'a [AddressSlot<N>]);
 
+/// Ready agents by zone; those without one come last.
+type ByZone<'a> = BTreeMap<(bool, Option<&'a Zone>), Vec<&'a Agent>>;
+
+fn ready_by_zone(agents: &[Arc<Agent>]) -> ByZone<'_> {
+    let mut zones = ByZone::new();
+    for agent in agents.iter().filter(|agent| agent.record.state == State::Ready) {
+        let zone = agent.record.zone.as_ref();
+        zones.entry((zone.is_none(), zone)).or_default().push(agent);
+    }
+    zones
+}
+
 impl<const N: usize> Addresses<N> {
-    fn build<'a, I>(agents: &'a [Arc<Agent>], octets_of: impl Fn(&'a Agent) -> I) -> Self
+    fn build<'a, I>(zones: &ByZone<'a>, octets_of: impl Fn(&'a Agent) -> I) -> Self
     where
         I: Iterator<Item = [u8; N]>,
     {
-        let mut ready: Vec<&'a Arc<Agent>> =
-            agents.iter().filter(|agent| agent.record.state == State::Ready).collect();
-        // None sorts first: the key is turned so that agents without a zone come last.
-        ready.sort_by_key(|agent| (agent.record.zone.is_none(), agent.record.zone.clone()));
-        let mut slots = Vec::with_capacity(ready.len());
-        let mut zones: Vec<(Zone, Range<usize>)> = Vec::new();
-        for agent in ready {
+        let mut slots = Vec::with_capacity(zones.values().map(Vec::len).sum());
+        let mut ranges: Vec<(Zone, Range<usize>)> = Vec::with_capacity(zones.len());
+        for ((_, zone), agents) in zones {
             let start = slots.len();
-            slots.extend(
-                octets_of(agent).map(|octets| AddressSlot { octets, lease: Arc::clone(&agent.lease) }),
-            );
-            let Some(zone) = &agent.record.zone else { continue };
-            match zones.last_mut() {
-                Some((last, range)) if last == zone => range.end = slots.len(),
-                _ => zones.push((zone.clone(), start..slots.len())),
+            for agent in agents {
+                slots.extend(
+                    octets_of(agent).map(|octets| AddressSlot { octets, lease: Arc::clone(&agent.lease) }),
+                );
+            }
+            if let Some(zone) = zone {
+                ranges.push(((*zone).clone(), start..slots.len()));
             }
         }
-        Self { slots: slots.into(), zones: zones.into() }
+        Self { slots: slots.into(), zones: ranges.into() }
     }
 
     /// Every address of every ready agent.
@@ -174,8 +183,9 @@ impl Group {
         departed: Vec<Departed>,
     ) -> Self {
         agents.sort_by(|a, b| a.key.agent.cmp(&b.key.agent));
-        let v4 = Addresses::build(&agents, |agent| agent.record.v4().map(|address| address.octets()));
-        let v6 = Addresses::build(&agents, |agent| agent.record.v6().map(|address| address.octets()));
+        let zones = ready_by_zone(&agents);
+        let v4 = Addresses::build(&zones, |agent| agent.record.v4().map(|address| address.octets()));
+        let v6 = Addresses::build(&zones, |agent| agent.record.v6().map(|address| address.octets()));
         Self { cluster, name, version, agents: agents.into(), departed: departed.into(), v4, v6 }
     }
 

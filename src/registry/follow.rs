@@ -68,6 +68,10 @@ struct Course {
     topics_due: Moment,
     /// What a scan found changed, and when: a push should tell of it too.
     suspects: HashMap<RawKey, Moment>,
+    /// Pushed keys were served last: what else is due comes next, however many keys wait.
+    others_turn: bool,
+    /// When the next look at suspects and gauges is due.
+    look_due: Moment,
     /// When the first push arrived whose change is not published yet.
     pushed_at: Option<Instant>,
 }
@@ -126,12 +130,15 @@ impl Follower {
         let agents = self.holdings.agents();
         let (name, reason) = (self.registry.name(), reasons(error));
         match failures {
-            0 => tracing::warn!(
-                registry = name,
-                agents,
-                reason,
-                "the registry is lost; answers go on from what was last read"
-            ),
+            0 if self.holdings.is_synced() => {
+                tracing::warn!(
+                    registry = name,
+                    agents,
+                    reason,
+                    "the registry is lost; answers go on as last read"
+                );
+            }
+            0 => tracing::warn!(registry = name, reason, "the registry can't be followed yet; trying on"),
             _ => tracing::debug!(registry = name, reason, "the registry is still out of reach"),
         }
         self.publish(None, false);
@@ -160,6 +167,8 @@ impl Follower {
             topics: BTreeSet::new(),
             topics_due: now,
             suspects: HashMap::new(),
+            others_turn: false,
+            look_due: now,
             pushed_at: None,
         };
         self.heard = now;
@@ -182,16 +191,22 @@ impl Follower {
     async fn step(&mut self, course: &mut Course) -> Result<(), Error> {
         self.heed_flags(course)?;
         let now = self.clock.now();
+        if course.look_due <= now {
+            self.look_around(course, now);
+        }
+        let topics_due = !course.topics.is_empty() && course.topics_due <= now;
+        let others = course.scan.is_some() || topics_due || course.next_scan <= now;
         let batch_due = course.last_batch.plus_millis(millis(limits::BATCH_DELAY));
         let waiting = course.nudges.has_keys();
-        if waiting && batch_due <= now {
-            course.last_batch = now;
+        if waiting && batch_due <= now && !(others && course.others_turn) {
+            (course.last_batch, course.others_turn) = (now, true);
             return self.read_pushed(course).await;
         }
+        course.others_turn = false;
         if course.scan.is_some() {
             return self.scan_step(course).await;
         }
-        if !course.topics.is_empty() && course.topics_due <= now {
+        if topics_due {
             return self.read_topics(course).await;
         }
         if course.next_scan <= now {
@@ -202,22 +217,28 @@ impl Follower {
         if ping_due <= now {
             course.session.ping().await?;
             self.heard = self.clock.now();
-            self.look_around(course);
             return Ok(());
         }
-        let mut wake = course.next_scan.min(ping_due);
+        let wake = self.next_due(course, ping_due);
+        if waiting {
+            tokio::time::sleep(Duration::from_millis(wake.min(batch_due).since(now))).await;
+        } else {
+            let push = course.nudges.ready();
+            let _ = tokio::time::timeout(Duration::from_millis(wake.since(now)), push).await;
+        }
+        Ok(())
+    }
+
+    /// When something is due, if nothing is pushed before.
+    fn next_due(&self, course: &Course, ping_due: Moment) -> Moment {
+        let mut wake = course.next_scan.min(ping_due).min(course.look_due);
         if !course.topics.is_empty() {
             wake = wake.min(course.topics_due);
         }
         for due in [self.holdings.next_expiry(), self.holdings.refusals_due()].into_iter().flatten() {
             wake = wake.min(due);
         }
-        if waiting {
-            tokio::time::sleep(Duration::from_millis(wake.min(batch_due).since(now))).await;
-            return Ok(());
-        }
-        let _ = tokio::time::timeout(Duration::from_millis(wake.since(now)), course.nudges.ready()).await;
-        Ok(())
+        wake
     }
 
     /// What concerns everything comes before what concerns keys.
@@ -321,6 +342,8 @@ impl Follower {
             if repairs {
                 let now = self.clock.now();
                 let room = limits::SUSPECTS.saturating_sub(course.suspects.len());
+                // Pushes of overlong keys are not kept, so a scan is how they are meant to be found.
+                changed.retain(|key| key.len() <= limits::KEY_BYTES);
                 course.suspects.extend(changed.into_iter().take(room).map(|key| (key, now)));
             }
             return Ok(());
@@ -365,8 +388,8 @@ impl Follower {
     }
 
     /// Counts what a scan had to repair, about once a second.
-    fn look_around(&mut self, course: &mut Course) {
-        let now = self.clock.now();
+    fn look_around(&self, course: &mut Course, now: Moment) {
+        course.look_due = now.plus_millis(millis(limits::PING));
         let patience = millis(limits::PUSH_PATIENCE);
         let (mut repaired, metrics) = (0, &self.metrics);
         course.suspects.retain(|_, at| {

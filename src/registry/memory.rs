@@ -2,7 +2,7 @@
 
 use super::keys::{Keyspace, Space};
 use super::nudges::Nudges;
-use super::{Boxed, Error, Fields, Found, Left, Page, Problem, RawKey, Session, Store};
+use super::{Boxed, Error, Field, Fields, Found, Left, Page, Problem, RawKey, Session, Store};
 use crate::clock::Clock;
 use crate::limits::registry as limits;
 use crate::model::{AgentKey, Cluster, Moment};
@@ -19,7 +19,7 @@ struct Shared {
     keyspace: Keyspace,
     clock: Clock,
     records: DashMap<RawKey, Entry>,
-    topics: DashMap<RawKey, Vec<(Vec<u8>, Vec<u8>)>>,
+    topics: DashMap<RawKey, Vec<Field>>,
     followers: Mutex<Vec<Weak<Nudges>>>,
 }
 
@@ -78,7 +78,7 @@ impl MemoryStore {
     }
 
     /// Writes (or with no fields removes) the topics of a cluster.
-    pub fn set_topics(&self, cluster: &Cluster, fields: Vec<(Vec<u8>, Vec<u8>)>) {
+    pub fn set_topics(&self, cluster: &Cluster, fields: Vec<Field>) {
         let key: RawKey = self.0.keyspace.topics(cluster).into_bytes().into();
         match fields.is_empty() {
             true => drop(self.0.topics.remove(&key)),

@@ -34,6 +34,9 @@ pub type Registry = Arc<dyn Store>;
 /// A key as it is written in the registry.
 pub type RawKey = Arc<[u8]>;
 
+/// One field of a hash and its value.
+pub type Field = (Vec<u8>, Vec<u8>);
+
 /// A place where agents leave their records under a lease.
 pub trait Store: Send + Sync + 'static {
     /// Which registry this is, for people (credentials left out).
@@ -115,7 +118,7 @@ pub enum Fields {
     /// Its fields; `more` if it has more than are read.
     Some {
         /// Field and value.
-        fields: Vec<(Vec<u8>, Vec<u8>)>,
+        fields: Vec<Field>,
         /// Whether some were left out.
         more: bool,
     },

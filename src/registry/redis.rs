@@ -25,8 +25,16 @@ pub struct RedisStore {
     keyspace: Keyspace,
     client: Client,
     operation: Duration,
-    /// The connection for writes, apart from the one that follows. `None` until needed and after each failure.
-    writer: Mutex<Option<MultiplexedConnection>>,
+    /// For writes, apart from the connection that follows.
+    writer: Mutex<Writer>,
+}
+
+/// The connection for writes: none until it is needed and after each failure.
+#[derive(Default)]
+struct Writer {
+    connection: Option<MultiplexedConnection>,
+    /// Counts connections.
+    number: u64,
 }
 
 impl RedisStore {
@@ -53,18 +61,33 @@ impl RedisStore {
         timed(&self.name, self.operation, connect).await
     }
 
-    /// Runs one command on the connection for writes. A connection that failed is replaced next time.
+    /// Runs one command on the connection for writes, the wait for that connection included in its deadline.
     async fn write(&self, command: Cmd) -> Result<Value, Error> {
-        let mut connection = {
+        match tokio::time::timeout(self.operation, self.write_on(command)).await {
+            Ok(done) => done,
+            Err(_) => Err(late(&self.name, self.operation)),
+        }
+    }
+
+    async fn write_on(&self, command: Cmd) -> Result<Value, Error> {
+        let (number, mut connection) = {
             let mut writer = self.writer.lock().await;
-            match writer.as_ref() {
-                Some(connection) => connection.clone(),
-                None => writer.insert(self.connect(AsyncConnectionConfig::new()).await?).clone(),
+            if writer.connection.is_none() {
+                writer.connection = Some(self.connect(AsyncConnectionConfig::new()).await?);
+                writer.number += 1;
             }
+            let Some(connection) = writer.connection.clone() else {
+                return Err(Error::Unreachable(self.name.clone(), None));
+            };
+            (writer.number, connection)
         };
         let done = timed(&self.name, self.operation, answer(&mut connection, &command)).await;
         if let Err(Error::Unreachable(..)) = &done {
-            self.writer.lock().await.take();
+            // A late failure on an old connection must not close the one that replaced it.
+            let mut writer = self.writer.lock().await;
+            if writer.number == number {
+                writer.connection = None;
+            }
         }
         done
     }
@@ -86,9 +109,26 @@ impl RedisStore {
             nudges,
             operation: self.operation,
         };
+        self.check_mode(&session.run(&cmd("HELLO")).await?)?;
         let tracking = self.tracking();
         session.run(&tracking).await?;
         Ok(session)
+    }
+
+    /// One node of a cluster would show its own part of the keys as if they were all.
+    fn check_mode(&self, hello: &Value) -> Result<(), Error> {
+        let is_mode = |key: &Value| matches!(key, Value::BulkString(key) if key == b"mode");
+        let mode = match hello {
+            Value::Map(pairs) => pairs.iter().find(|(key, _)| is_mode(key)).map(|(_, mode)| mode),
+            _ => None,
+        };
+        match mode {
+            Some(Value::BulkString(mode)) if mode != b"standalone" => Err(Error::Refused(
+                self.name.clone(),
+                format!("it runs in {} mode; follow a standalone Redis", String::from_utf8_lossy(mode)),
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn tracking(&self) -> Cmd {
@@ -118,6 +158,11 @@ impl RedisStore {
                 return problems;
             }
         };
+        let hello = timed(&self.name, self.operation, answer(&mut connection, &cmd("HELLO"))).await;
+        if let Err(error) = hello.and_then(|hello| self.check_mode(&hello)) {
+            let hint = "Sentinel and Redis Cluster are not supported yet: name a standalone Redis".to_owned();
+            problems.push(Problem { step: "HELLO", error: chain(&error), hint });
+        }
         let agents = self.keyspace.prefix(Space::Agents);
         let topics = self.keyspace.prefix(Space::Topics);
         let probe = format!("{agents}{{probe}}:probe:probe");
@@ -352,10 +397,12 @@ async fn timed<T>(
 ) -> Result<T, Error> {
     match tokio::time::timeout(limit, work).await {
         Ok(done) => done.map_err(|error| meaning(name, error)),
-        Err(_) => {
-            Err(Error::Unreachable(name.to_owned(), Some(format!("no answer within {limit:?}").into())))
-        }
+        Err(_) => Err(late(name, limit)),
     }
+}
+
+fn late(name: &str, limit: Duration) -> Error {
+    Error::Unreachable(name.to_owned(), Some(format!("no answer within {limit:?}").into()))
 }
 
 fn meaning(name: &str, error: RedisError) -> Error {

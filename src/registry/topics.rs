@@ -1,5 +1,6 @@
 //! Topics in the registry: a hash per cluster, field = topic name, value = `{"id":"<uuid>","partitions":<n>}`.
 
+use super::Field;
 use super::record::{Refused, shown};
 use crate::limits::registry as limits;
 use crate::model::Topic;
@@ -19,11 +20,11 @@ pub struct Topics {
 }
 
 /// Reads the fields of one topics hash.
-pub fn parse(fields: &[(Vec<u8>, Vec<u8>)]) -> Topics {
+pub fn parse(fields: &[Field]) -> Topics {
     let mut out = Topics::default();
     let mut ids = HashSet::new();
     // Which of two topics with one id is kept must not depend on the order that the hash is told in.
-    let mut sorted: Vec<&(Vec<u8>, Vec<u8>)> = fields.iter().collect();
+    let mut sorted: Vec<&Field> = fields.iter().collect();
     sorted.sort();
     for (name, value) in sorted {
         let topic = topic(name, value).and_then(|topic| match ids.insert(topic.id) {
@@ -73,7 +74,7 @@ mod tests {
     #[test]
     fn a_bad_field_is_refused_alone() {
         let id = |n: u8| format!(r#"{{"id":"00000000-0000-4000-8000-0000000000{n:02x}","partitions":12}}"#);
-        let fields: Vec<(Vec<u8>, Vec<u8>)> = [
+        let fields: Vec<Field> = [
             ("orders", id(1)),
             ("orders2", id(1)),
             ("a b", id(2)),

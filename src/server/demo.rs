@@ -162,7 +162,7 @@ impl Demo {
     async fn begin(&self, churn: bool) -> Result<(), Error> {
         for (number, agent) in self.agents.iter().enumerate() {
             let registry = Arc::clone(&self.handle.registry);
-            let turn = churn.then(|| Turn { number, of: self.agents.len() });
+            let turn = churn.then_some(Turn { number, of: self.agents.len() });
             self.lives.spawn(live(registry, Arc::clone(agent), turn, self.stop.clone()));
         }
         let all = self.agents.len();
@@ -221,7 +221,7 @@ async fn live(
             return;
         }
         deaths += 1;
-        if deaths % 3 == 0 {
+        if deaths.is_multiple_of(3) {
             tracing::info!(agent = %key, "dies without a word; it is gone when its lease ends");
             heartbeat.kill();
         } else {

@@ -5,7 +5,7 @@ use crate::limits::registry as limits;
 use crate::model::{Catalog, Cluster, Moment, Refusal};
 use crate::registry::keys::Key;
 use crate::registry::record::Refused;
-use crate::registry::{Fields, RawKey, topics};
+use crate::registry::{Field, Fields, RawKey, topics};
 use std::sync::Arc;
 
 /// The topics of one cluster.
@@ -46,18 +46,19 @@ impl Holdings {
                 return self.refuse(key, &Refused::new("topics", reason), at);
             }
         };
+        if self.catalogs.len() >= limits::CATALOGS && !self.catalogs.contains_key(&cluster) {
+            let most = limits::CATALOGS;
+            return self.refuse(
+                key,
+                &Refused::new("topics", format!("{most} clusters' topics are held already")),
+                at,
+            );
+        }
         self.accept(key);
         self.list(key, cluster, &fields, more, at)
     }
 
-    fn list(
-        &mut self,
-        key: &RawKey,
-        cluster: Cluster,
-        fields: &[(Vec<u8>, Vec<u8>)],
-        more: bool,
-        at: Moment,
-    ) -> Outcome {
+    fn list(&mut self, key: &RawKey, cluster: Cluster, fields: &[Field], more: bool, at: Moment) -> Outcome {
         let read = topics::parse(fields);
         let mut reasons = read.refused;
         if more {

@@ -1,0 +1,212 @@
+//! `fingerpost check`: walks the start-up path and reports everything that it would trip over, not only the first.
+//! A check whose ground is missing is skipped and says why; it is never a false error.
+
+mod report;
+mod sockets;
+
+use super::arguments::{Check as Arguments, Output};
+use super::failure::{CONFIG, Failure, UNAVAILABLE};
+use super::{print, run::until_signal};
+use crate::clock::Clock;
+use crate::config::{self, Config, Environment, Problem, Severity};
+use crate::limits::admin as limits;
+use crate::registry;
+use crate::server::settings;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// How one check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It holds.
+    Passed,
+    /// It holds, and somebody should look.
+    Warning,
+    /// It does not hold.
+    Failed,
+    /// It could not be tried, because another one failed.
+    Skipped,
+}
+
+/// One check.
+#[derive(Clone, Debug)]
+pub(super) struct Check {
+    pub(super) description: String,
+    pub(super) outcome: Outcome,
+    pub(super) detail: Option<String>,
+    pub(super) hint: Option<String>,
+}
+
+impl Check {
+    fn passed(description: impl Into<String>) -> Self {
+        Self { description: description.into(), outcome: Outcome::Passed, detail: None, hint: None }
+    }
+
+    fn failed(description: impl Into<String>, detail: impl Into<String>) -> Self {
+        let (description, detail) = (description.into(), Some(detail.into()));
+        Self { description, outcome: Outcome::Failed, detail, hint: None }
+    }
+
+    fn skipped(description: impl Into<String>, because: &str) -> Self {
+        let (description, detail) = (description.into(), Some(format!("skipped: {because}")));
+        Self { description, outcome: Outcome::Skipped, detail, hint: None }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Checks of one kind.
+#[derive(Clone, Debug)]
+pub(super) struct Category {
+    pub(super) name: &'static str,
+    /// The exit code if one of them fails.
+    code: u8,
+    pub(super) checks: Vec<Check>,
+}
+
+/// Runs every check and prints the report.
+pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<ExitCode, Failure> {
+    let categories = walk(&arguments.config, arguments.config_only, environment)?;
+    print(&match if arguments.json { Output::Json } else { arguments.output } {
+        Output::Json => report::json(&categories),
+        Output::Text => report::text(&categories, false, arguments.config_only),
+        Output::Short => report::text(&categories, true, arguments.config_only),
+    });
+    let failed = categories
+        .iter()
+        .filter(|category| category.checks.iter().any(|check| check.outcome == Outcome::Failed))
+        .map(|category| category.code);
+    // A wrong configuration comes before an environment that is not ready: it has to be mended first.
+    Ok(ExitCode::from(failed.max().unwrap_or(0)))
+}
+
+fn walk(path: &Path, config_only: bool, environment: &Environment) -> Result<Vec<Category>, Failure> {
+    let (category, config) = configuration(path, environment);
+    let mut categories = vec![category];
+    if config_only {
+        return Ok(categories);
+    }
+    let Some(config) = config else {
+        for (name, what, code) in [
+            ("zones", "zone files are valid", CONFIG),
+            ("secrets", "secrets can be read", CONFIG),
+            ("sockets", "addresses can be bound", UNAVAILABLE),
+            ("registry", "the registry can be followed", UNAVAILABLE),
+        ] {
+            let checks = vec![Check::skipped(what, "the configuration is wrong")];
+            categories.push(Category { name, code, checks });
+        }
+        return Ok(categories);
+    };
+    categories.push(Category { name: "zones", code: CONFIG, checks: zones(&config) });
+    categories.push(Category { name: "secrets", code: CONFIG, checks: secrets(&config) });
+    categories.push(Category { name: "sockets", code: UNAVAILABLE, checks: sockets::checks(&config) });
+    categories.push(Category { name: "registry", code: UNAVAILABLE, checks: registry(&config)? });
+    Ok(categories)
+}
+
+fn configuration(path: &Path, environment: &Environment) -> (Category, Option<Config>) {
+    let description = format!("{} is a configuration", path.display());
+    let of_problem = |problem: &Problem| {
+        let mut shown = problem.clone();
+        shown.hint = None;
+        let outcome = match problem.severity {
+            Severity::Error => Outcome::Failed,
+            Severity::Warning => Outcome::Warning,
+        };
+        let detail = shown
+            .excerpt
+            .is_some()
+            .then(|| shown.to_string().lines().skip(1).map(str::trim_start).collect::<Vec<_>>().join("\n"));
+        let description = format!("{}: {}", problem.place, problem.message);
+        Check { description, outcome, detail, hint: problem.hint.clone() }
+    };
+    let (checks, config) = match config::load(path, environment) {
+        Ok(config) => {
+            let mut checks = vec![Check::passed(description)];
+            checks.extend(config.warnings.iter().map(of_problem));
+            (checks, Some(config))
+        }
+        Err(config::Error::Invalid(problems)) => (problems.iter().map(of_problem).collect(), None),
+        Err(error) => {
+            let cause =
+                std::error::Error::source(&error).map(|cause| format!(" ({cause})")).unwrap_or_default();
+            (vec![Check::failed(description, format!("{error}{cause}"))], None)
+        }
+    };
+    (Category { name: "configuration", code: CONFIG, checks }, config)
+}
+
+fn zones(config: &Config) -> Vec<Check> {
+    let problems = match settings::zones(config) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems,
+    };
+    let failed =
+        |problem: &crate::dns::Problem| Check::failed(problem.to_string(), "the zone cannot be served so");
+    let mut checks: Vec<Check> = problems.iter().map(failed).collect();
+    for zone in &config.dns.zones {
+        match &zone.file {
+            Some(file) if problems.iter().any(|problem| problem.file.as_ref() == Some(file)) => {}
+            Some(file) => checks.push(Check::passed(format!("zone {} from {}", zone.apex, file.display()))),
+            None if problems.is_empty() => {
+                checks.push(Check::passed(format!("zone {} without a file", zone.apex)));
+            }
+            None => {}
+        }
+    }
+    checks
+}
+
+fn secrets(config: &Config) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let named = config
+        .admin
+        .tokens
+        .iter()
+        .map(|token| (format!("admin token {:?}", token.name), &token.secret, true));
+    let password =
+        config.registry.password.iter().map(|source| ("registry password".to_owned(), source, false));
+    for (name, source, is_token) in named.chain(password) {
+        checks.push(match source.read() {
+            Ok(secret) if is_token && secret.expose().len() < limits::TOKEN_BYTES => {
+                Check::failed(name, format!("it is shorter than {} bytes", limits::TOKEN_BYTES))
+                    .hint("make one with: openssl rand -hex 32")
+            }
+            Ok(_) => Check::passed(name),
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(|cause| format!(" ({cause})"));
+                Check::failed(name, format!("{error}{}", cause.unwrap_or_default()))
+            }
+        });
+    }
+    if checks.is_empty() {
+        checks.push(Check::passed("none are needed: the admin API is on loopback"));
+    }
+    checks
+}
+
+fn registry(config: &Config) -> Result<Vec<Check>, Failure> {
+    let description = format!("{} can be followed", config.registry.shown());
+    let Ok(options) = settings::registry_options(config, &Clock::machine()) else {
+        return Ok(vec![Check::skipped(description, "its password cannot be read")]);
+    };
+    let url = config.registry.url.expose().to_owned();
+    let problems = until_signal(async |stop| {
+        tokio::select! {
+            problems = registry::probe(&url, &options) => Some(problems),
+            () = stop.cancelled() => None,
+        }
+    })?;
+    let Some(problems) = problems else { return Ok(vec![Check::skipped(description, "interrupted")]) };
+    if problems.is_empty() {
+        return Ok(vec![Check::passed(description)]);
+    }
+    let failed = |problem: registry::Problem| {
+        Check::failed(format!("{description}: {}", problem.step), problem.error).hint(problem.hint)
+    };
+    Ok(problems.into_iter().map(failed).collect())
+}
