@@ -145,7 +145,8 @@ async function act(admin) {
   switch (action) {
     case 'create-topic': {
       const numPartitions = Number(options.partitions ?? 3)
-      await admin.createTopics({ topics: [{ topic, numPartitions, replicationFactor: 1 }] })
+      // Waiting for leaders fails when the controller knows the topic before the broker does.
+      await admin.createTopics({ waitForLeaders: false, topics: [{ topic, numPartitions, replicationFactor: 1 }] })
       return show({ event: 'created', topic })
     }
     case 'describe-cluster':
