@@ -50,6 +50,8 @@ public final class Client {
             } catch (InterruptedException interrupted) {
                 // the machine is going down
             }
+            System.out.flush();
+            Runtime.getRuntime().halt(errors.get() == 0 ? 0 : 1); // else the exit code were the signal's
         }));
         try {
             switch (command) {
