@@ -43,6 +43,8 @@ pub mod registry {
     pub const AGENTS: Bound<usize> = Bound { default: 200_000, min: 1, max: 5_000_000 };
     /// Most refused records that are kept to be shown; all are counted.
     pub const REFUSALS: usize = 1_000;
+    /// Most refused records beyond those that are remembered by a hash, to be counted and logged once.
+    pub const REFUSALS_UNSHOWN: usize = 65_536;
     /// Most topics that are read of one cluster.
     pub const TOPICS: usize = 100_000;
     /// Most clusters whose topics are held.

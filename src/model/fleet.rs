@@ -111,6 +111,13 @@ impl Fleet {
         })
     }
 
+    /// A group of the same cluster whose name differs from this one only by `_` and `-`: once one of the two is
+    /// forgotten, its spelling may lead to the other.
+    pub fn twin_of(&self, cluster: &Cluster, name: &GroupName) -> Option<&Arc<Group>> {
+        self.bucket(cluster.as_str(), name.as_str())
+            .find(|have| have.cluster == *cluster && have.name != *name)
+    }
+
     /// Every group, in no order that means anything.
     pub fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
         self.shards.iter().flat_map(|shard| shard.iter().map(|(_, group)| group))

@@ -432,6 +432,8 @@ impl Follower {
     fn report_age(&self, now: Moment) {
         self.metrics.view_age.set(now.since(self.heard) as f64 / 1_000.0);
         self.metrics.agents.set(i64::try_from(self.holdings.agents()).unwrap_or(i64::MAX));
+        let refusals = self.holdings.refusals().saturating_sub(self.metrics.refusals.get());
+        self.metrics.refusals.inc_by(refusals);
         self.metrics.refused.set(i64::try_from(self.holdings.refused()).unwrap_or(i64::MAX));
     }
 
@@ -453,7 +455,6 @@ impl Follower {
         if let Some(pushed_at) = pushed_at {
             metrics.lag_seconds.observe(pushed_at.elapsed().as_secs_f64());
         }
-        metrics.refusals.inc_by(self.holdings.refusals().saturating_sub(metrics.refusals.get()));
         self.report_age(self.clock.now());
     }
 }
