@@ -112,6 +112,8 @@ pub mod registry {
         Bound { default: Duration::from_secs(300), min: Duration::ZERO, max: Duration::from_secs(86_400) };
     /// Most departed agents remembered in one group; the oldest go first.
     pub const DEPARTED_MOST: usize = 1_024;
+    /// Most addresses of departed agents in all groups; while there are more, those who leave are not remembered.
+    pub const DEPARTED_ADDRESSES: usize = 500_000;
     /// A heartbeat's lease.
     pub const LEASE: Bound<Duration> = Bound {
         default: Duration::from_secs(15),

@@ -1,8 +1,8 @@
 //! How long an agent may be believed. A [`Lease`] is a deadline that a renewal moves without publishing anything;
 //! a [`Source`] is the registry that it came from, whose clock stands still while that registry is out of reach.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A point on our own monotonic clock: milliseconds since a start that only [`crate::clock`] knows. Never zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +41,8 @@ pub struct Source {
     stale_max: u64,
     /// Milliseconds of the moment it last spoke; 0 for one that nobody listens to.
     heard_at: AtomicU64,
+    /// Why it can't be followed, for people. No answer reads it.
+    trouble: Mutex<Option<String>>,
 }
 
 /// How far (ms) leases run on after a registry last spoke. It speaks several times in that time unless something is
@@ -56,6 +58,7 @@ impl Source {
             frozen_at: AtomicU64::new(0),
             stale_max: stale_max_millis,
             heard_at: AtomicU64::new(0),
+            trouble: Mutex::default(),
         })
     }
 
@@ -77,6 +80,19 @@ impl Source {
     /// The registry spoke at `now`. From the first time on, leases run no further than [`UNHEARD_MILLIS`] past the last.
     pub fn hear(&self, now: Moment) {
         self.heard_at.store(now.millis(), Ordering::Release);
+    }
+
+    /// Notes why it can't be followed, or that it can. Whether that is news.
+    pub fn note_trouble(&self, trouble: Option<String>) -> bool {
+        let mut noted = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = *noted != trouble;
+        *noted = trouble;
+        news
+    }
+
+    /// Why it can't be followed, in its own words.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// When the registry was lost; `None` while it is fresh.

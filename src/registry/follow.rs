@@ -129,6 +129,7 @@ impl Follower {
         self.metrics.connected.set(0);
         let agents = self.holdings.agents();
         let (name, reason) = (self.registry.name(), reasons(error));
+        let news = self.holdings.source().note_trouble(Some(reason.clone()));
         match failures {
             0 if self.holdings.is_synced() => {
                 tracing::warn!(
@@ -139,6 +140,7 @@ impl Follower {
                 );
             }
             0 => tracing::warn!(registry = name, reason, "the registry can't be followed yet; trying on"),
+            _ if news => tracing::warn!(registry = name, reason, "the registry still can't be followed"),
             _ => tracing::debug!(registry = name, reason, "the registry is still out of reach"),
         }
         self.publish(None, false);
@@ -401,6 +403,7 @@ impl Follower {
         self.holdings.finish_scan(now);
         self.metrics.scans.inc();
         self.metrics.connected.set(1);
+        self.holdings.source().note_trouble(None);
         if let Some(since) = back {
             let after = humantime::format_duration(Duration::from_millis(now.since(since))).to_string();
             let agents = self.holdings.agents();

@@ -17,9 +17,11 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::Arc;
 use std::time::Duration;
 
+mod addresses;
 mod publish;
 mod topics;
 
+use addresses::Addresses;
 use publish::Changes;
 use topics::Listed;
 
@@ -79,6 +81,7 @@ pub struct Holdings {
     keyspace: Keyspace,
     held: HashMap<RawKey, Held>,
     groups: HashMap<GroupId, Members>,
+    addresses: Addresses,
     refused: BTreeMap<RawKey, Bad>,
     /// Hashes of key and reason of refusals that are not shown.
     unshown: HashMap<u64, u64>,
@@ -150,6 +153,7 @@ impl Holdings {
             keyspace,
             held: HashMap::new(),
             groups,
+            addresses: Addresses::default(),
             refused: BTreeMap::new(),
             unshown: HashMap::new(),
             catalogs: BTreeMap::new(),
@@ -254,7 +258,20 @@ impl Holdings {
         let members = self.groups.entry(id.clone()).or_default();
         members.forget_at = None;
         members.departed.retain(|gone| gone.agent.key.agent != agent.key.agent);
-        members.agents.insert(agent.key.agent.clone(), agent);
+        let record = Arc::clone(&agent.record);
+        if let Some(before) = members.agents.insert(agent.key.agent.clone(), agent) {
+            self.addresses.release(&id, &before.record);
+        }
+        for other in self.addresses.hold(&id, &record) {
+            // An address that another group has now leads nobody into it by the name of one who had it before.
+            if let Some(members) = self.groups.get_mut(&other) {
+                let taken = |gone: &Departed| {
+                    gone.agent.record.addresses.iter().any(|a| record.addresses.contains(a))
+                };
+                members.departed.retain(|gone| !taken(gone));
+                self.changes.groups.insert(other);
+            }
+        }
         self.changes.forgotten.remove(&id);
         self.changes.groups.insert(id);
     }
@@ -303,7 +320,12 @@ impl Holdings {
         let id = (agent.key.cluster.clone(), agent.key.group.clone());
         let Some(members) = self.groups.get_mut(&id) else { return };
         members.agents.remove(&agent.key.agent);
-        if !self.settings.departed.is_zero() {
+        self.addresses.release(&id, &agent.record);
+        let remember = !self.settings.departed.is_zero()
+            && self.addresses.has_room()
+            && !self.addresses.is_anothers(&id, &agent.record);
+        if remember {
+            self.addresses.remember(&id, &agent.record);
             let until = now.plus_millis(millis(self.settings.departed));
             members.departed.push_back(Departed { agent: Arc::clone(agent), until });
             if members.departed.len() > limits::DEPARTED_MOST {
@@ -515,6 +537,8 @@ impl Holdings {
             self.changes.groups.remove(&id);
             self.changes.forgotten.insert(id);
         }
+        let departed = self.groups.iter().flat_map(|(id, of)| of.departed.iter().map(move |gone| (id, gone)));
+        self.addresses.recount(departed.map(|(id, gone)| (id, &*gone.agent.record)));
         let over: Vec<Cluster> = (self.catalogs.iter())
             .filter(|(_, listed)| listed.kept_until.is_some_and(|until| until <= now))
             .map(|(cluster, _)| cluster.clone())

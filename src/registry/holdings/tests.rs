@@ -337,3 +337,31 @@ fn topics_are_listed_until_they_are_deleted_but_survive_a_flush() {
     assert!(scene.pass(200).fleet.catalog("c").is_none(), "deleted alone");
     assert!(scene.fleet.refused().is_empty());
 }
+
+#[test]
+fn an_address_that_moved_to_another_group_is_not_remembered_in_the_old_one() {
+    let mut scene = Scene::new();
+    let other: RawKey = b"fingerpost:agent:{c}:other:b".as_slice().into();
+    let found = |last| Found::Value { bytes: value(last), left: Left::Millis(LEASE) };
+    // The other group takes the address after its agent left, and before.
+    scene.see("b", value(1), LEASE);
+    scene.see("stays", value(3), LEASE);
+    scene.miss("b");
+    assert!(scene.fleet.group("c", "g").unwrap().agent("b", scene.now).is_some());
+    scene.holdings.observe(&other, found(1), scene.now);
+    scene.publish();
+    assert!(scene.fleet.group("c", "g").unwrap().agent("b", scene.now).is_none());
+    scene.see("b", value(1), LEASE);
+    scene.miss("b");
+    let group = scene.fleet.group("c", "g").unwrap();
+    assert!(group.agent("b", scene.now).is_none() && group.agent("stays", scene.now).is_some());
+    // Once nobody else has it, a departed agent is remembered again.
+    scene.holdings.observe(&other, Found::Missing, scene.now);
+    scene.see("b", value(1), LEASE);
+    scene.miss("b");
+    assert!(scene.fleet.group("c", "g").unwrap().agent("b", scene.now).is_some());
+    assert!(
+        scene.fleet.group("c", "other").unwrap().agent("b", scene.now).is_none(),
+        "nor the other way round"
+    );
+}
