@@ -157,7 +157,7 @@ impl<'a> Asked<'_, 'a> {
         }
     }
 
-    fn draw<const N: usize>(&self, addresses: &Addresses<N>, zone: Option<&str>) -> Sample<N> {
+    fn draw<const N: usize>(&self, addresses: Addresses<'_, N>, zone: Option<&str>) -> Sample<N> {
         let from = zone.map_or_else(|| addresses.all(), |zone| addresses.of_zone(zone));
         Sample::draw(from, self.known.rules.sample, self.known.rules.ttl, self.now(), self.entropy)
     }

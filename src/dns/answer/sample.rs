@@ -24,16 +24,18 @@ impl<const N: usize> Sample<N> {
     /// Up to `most` of those addresses whose lease runs; the TTL ends with the first of those leases.
     pub fn draw(from: ReadyAddresses<'_, N>, most: usize, ttl: u32, now: Moment, entropy: u64) -> Self {
         let mut sample = Self::new(ttl);
+        let mut places = sample.octets.iter_mut().take(most);
+        let mut shortest = u64::MAX;
         for slot in from.walk(entropy) {
-            if sample.len >= most {
-                break;
-            }
             let left = slot.lease.left(now);
             if left > 0 {
-                sample.push(slot.octets);
-                sample.ttl = sample.ttl.min(seconds(left));
+                let Some(place) = places.next() else { break };
+                *place = *slot.octets;
+                sample.len += 1;
+                shortest = shortest.min(left);
             }
         }
+        sample.ttl = sample.ttl.min(seconds(shortest));
         sample
     }
 
@@ -52,7 +54,7 @@ impl<const N: usize> Sample<N> {
         for slot in parts.flat_map(|part| part.walk(entropy)).filter(|slot| slot.lease.is_live(now)) {
             seen += 1;
             let at = if sample.len < most.min(limits::SAMPLE.max) {
-                sample.push(slot.octets);
+                sample.push(*slot.octets);
                 sample.len - 1
             } else {
                 random = mix(random);
@@ -61,7 +63,7 @@ impl<const N: usize> Sample<N> {
             if let (Some(octets), Some(lease)) = (sample.octets.get_mut(at), leases.get_mut(at))
                 && at < sample.len
             {
-                (*octets, *lease) = (slot.octets, Some(&slot.lease));
+                (*octets, *lease) = (*slot.octets, Some(slot.lease));
             }
         }
         for lease in leases.iter().flatten() {
