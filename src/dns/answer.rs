@@ -243,6 +243,7 @@ fn follow_aliases<'a>(known: &Known<'a>, question: Question<'_>, entropy: u64, a
 }
 
 /// What one name says, before its alias is followed.
+#[inline]
 fn of_one_name<'a>(known: &Known<'a>, question: Question<'_>, entropy: u64) -> Answer<'a> {
     let new =
         |zone, kind, outcome| Answer { zone, kind, zone_kept: None, aliases: Aliases::default(), outcome };
@@ -259,7 +260,9 @@ fn of_one_name<'a>(known: &Known<'a>, question: Question<'_>, entropy: u64) -> A
         Found::Exact(node) => of_static(at_node(node, question.qtype)),
         Found::Below(node) => of_static(below_node(zone, node, question.qtype)),
         Found::Nowhere => match fleet::answer(known, question, apex, entropy) {
-            Some(said) => Answer { zone_kept: said.zone_kept, ..new(Some(zone), said.kind, said.outcome) },
+            Some(fleet::Said { kind, zone_kept, outcome }) => {
+                Answer { zone: Some(zone), kind, zone_kept, aliases: Aliases::default(), outcome }
+            }
             // A wildcard at the apex covers what neither static data nor the fleet has.
             None => match zone.tree.apex().map(|node| below_node(zone, node, question.qtype)) {
                 None | Some(Outcome::NoSuchName) => new(Some(zone), Kind::Unknown, Outcome::NoSuchName),

@@ -24,17 +24,18 @@ impl<const N: usize> Sample<N> {
     /// Up to `most` of those addresses whose lease runs; the TTL ends with the first of those leases.
     pub fn draw(from: ReadyAddresses<'_, N>, most: usize, ttl: u32, now: Moment, entropy: u64) -> Self {
         let mut sample = Self::new(ttl);
-        let mut places = sample.octets.iter_mut().take(most);
-        let mut shortest = u64::MAX;
+        let mut places = sample.octets.get_mut(..most.min(limits::SAMPLE.max)).unwrap_or_default().iter_mut();
+        let (mut len, mut shortest) = (0, u64::MAX);
         for slot in from.walk(entropy) {
             let left = slot.lease.left(now);
             if left > 0 {
                 let Some(place) = places.next() else { break };
                 *place = *slot.octets;
-                sample.len += 1;
+                len += 1;
                 shortest = shortest.min(left);
             }
         }
+        sample.len = len;
         sample.ttl = sample.ttl.min(seconds(shortest));
         sample
     }
@@ -89,7 +90,7 @@ impl<const N: usize> Sample<N> {
 
     /// The addresses.
     pub fn iter(&self) -> impl Iterator<Item = &[u8; N]> {
-        self.octets.iter().take(self.len)
+        self.octets.get(..self.len).unwrap_or_default().iter()
     }
 
     /// How many there are.
