@@ -114,7 +114,7 @@ pub mod registry {
     pub const DEPARTED_MOST: usize = 1_024;
     /// Most addresses of departed agents in all groups; while there are more, those who leave are not remembered.
     pub const DEPARTED_ADDRESSES: usize = 500_000;
-    /// A heartbeat's lease.
+    /// A lease. A longer one would be answered long after its agent died.
     pub const LEASE: Bound<Duration> = Bound {
         default: Duration::from_secs(15),
         min: Duration::from_millis(500),
@@ -241,6 +241,9 @@ pub mod dns {
     pub const NEGATIVE_TTL: Bound<u32> = Bound { default: 2, min: 1, max: 3_600 };
     /// Addresses in one answer. The most is also the size of the array that a sample is drawn into.
     pub const SAMPLE: Bound<usize> = Bound { default: 8, min: 1, max: 32 };
+    /// Agents of one group that a query for SRV or TXT looks at: more than any message holds, few enough for a query to
+    /// cost a fraction of a millisecond whatever the size of the group.
+    pub const COUNTED: usize = 4_096;
     /// Zones that a group's TXT counts; those beyond are summed up.
     pub const TEXT_ZONES: usize = 16;
 }

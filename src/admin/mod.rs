@@ -69,6 +69,9 @@ pub enum Error {
     /// A token can be guessed.
     #[error("the admin token {0:?} is shorter than {1} bytes: make one with `openssl rand -hex 32`")]
     WeakToken(String, usize),
+    /// Two tokens have one secret: whose rights would its bearer have?
+    #[error("the admin tokens {0:?} and {1:?} are the same: give each its own")]
+    SameToken(String, String),
     /// The address can't be bound.
     #[error("cannot listen at {0} for the admin API")]
     Bind(SocketAddr, #[source] io::Error),
@@ -99,6 +102,11 @@ impl Server {
         }
         if let Some(weak) = settings.tokens.iter().find(|token| token.secret.len() < limits::TOKEN_BYTES) {
             return Err(Error::WeakToken(weak.name.clone(), limits::TOKEN_BYTES));
+        }
+        for (at, token) in settings.tokens.iter().enumerate() {
+            if let Some(other) = settings.tokens.iter().take(at).find(|other| other.secret == token.secret) {
+                return Err(Error::SameToken(other.name.clone(), token.name.clone()));
+            }
         }
         let listener = tcp::bind(listen).map_err(|error| Error::Bind(listen, error))?;
         let address = listener.local_addr().map_err(|error| Error::Bind(listen, error))?;

@@ -33,7 +33,14 @@ impl Heartbeat {
         let stop = stop.child_token();
         let (sender, receiver) = watch::channel(Arc::new(record));
         let lease = lease.clamp(limits::LEASE.min, limits::LEASE.max);
-        let beat = Beat { registry, key: key.clone(), lease, record: receiver, failing: false };
+        let beat = Beat {
+            registry,
+            key: key.clone(),
+            lease,
+            record: receiver,
+            failing: false,
+            written: String::new(),
+        };
         let task = tokio::spawn(beat.run(stop.clone()));
         Self { key, record: sender, stop, task }
     }
@@ -82,6 +89,8 @@ struct Beat {
     lease: Duration,
     record: watch::Receiver<Arc<Record>>,
     failing: bool,
+    /// What was written last.
+    written: String,
 }
 
 impl Beat {
@@ -99,7 +108,8 @@ impl Beat {
         let mut failures: u32 = 0;
         loop {
             let record = Arc::clone(&self.record.borrow_and_update());
-            let done = self.registry.put(&self.key, &record::to_json(&record), self.lease).await;
+            self.written = record::to_json(&record);
+            let done = self.registry.put(&self.key, &self.written, self.lease).await;
             self.report(&done);
             failures = if done.is_ok() { 0 } else { failures.saturating_add(1) };
             let wait = if failures == 0 { self.interval() } else { self.retry_after(failures) };
@@ -137,6 +147,15 @@ impl Beat {
     }
 
     async fn goodbye(&mut self) {
+        // A successor of the same name may have taken over: its record is not ours to remove. Where reading is not
+        // allowed we can't know, and say goodbye.
+        match self.registry.current(&self.key).await {
+            Ok(Some(there)) if there != self.written.as_bytes() => {
+                tracing::info!(agent = %self.key, "another process writes this agent's record now; it is left alone");
+                return;
+            }
+            _ => {}
+        }
         let mut record = Record::clone(&self.record.borrow());
         record.state = State::Draining;
         // Those who only see this one take the agent out of new placements before it is gone.

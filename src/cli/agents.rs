@@ -28,6 +28,7 @@ pub(super) fn run(arguments: &Agents, environment: &Environment) -> Result<ExitC
             .next("write http://HOST:8053"));
     }
     let mut fleet = fetch(&server, token(arguments, environment)?)?;
+    known(&fleet, arguments.cluster.as_deref(), arguments.group.as_deref())?;
     keep(&mut fleet, arguments.cluster.as_deref(), arguments.group.as_deref());
     if arguments.json {
         let text = serde_json::to_string_pretty(&fleet).unwrap_or_default();
@@ -94,6 +95,28 @@ fn refused(server: &str, status: u16, body: &[u8]) -> Failure {
         401 | 403 => failure.next("give a token that may read with --token-file, or in FINGERPOST_TOKEN"),
         _ => failure.next(plain(part("hint").unwrap_or("name another server with --server"))),
     }
+}
+
+/// A cluster or group that nobody knows is a slip of the pen, not an empty fleet.
+fn known(fleet: &FleetJson, cluster: Option<&str>, group: Option<&str>) -> Result<(), Failure> {
+    let clusters = || {
+        fleet.clusters.iter().filter(|have| cluster.is_none_or(|name| name.eq_ignore_ascii_case(&have.name)))
+    };
+    let names = |names: Vec<&str>| {
+        format!("known are: {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") })
+    };
+    if let Some(name) = cluster.filter(|_| clusters().next().is_none()) {
+        let have = fleet.clusters.iter().map(|have| have.name.as_str()).take(20).collect();
+        return Err(
+            Failure::new(UNAVAILABLE, format!("there is no cluster {}", plain(name))).next(names(have))
+        );
+    }
+    let groups = || clusters().flat_map(|have| &have.groups);
+    if let Some(name) = group.filter(|name| !groups().any(|have| have.name.eq_ignore_ascii_case(name))) {
+        let have = groups().map(|have| have.name.as_str()).take(20).collect();
+        return Err(Failure::new(UNAVAILABLE, format!("there is no group {}", plain(name))).next(names(have)));
+    }
+    Ok(())
 }
 
 /// Keeps what was asked for.

@@ -59,5 +59,7 @@ pub(super) fn demo(demo: &Demo, options: &DemoOptions) -> String {
 }
 
 fn agents_command(admin: SocketAddr) -> String {
-    format!("fingerpost agents --server http://{admin}")
+    // As it was called: after `cargo run` it is not on the PATH.
+    let program = std::env::args().next().unwrap_or_else(|| "fingerpost".to_owned());
+    format!("{program} agents --server http://{admin}")
 }

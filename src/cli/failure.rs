@@ -43,13 +43,19 @@ impl Failure {
 
     /// Prints it to standard error and gives the exit code.
     pub(super) fn report(self) -> ExitCode {
-        eprintln!("error: {}", self.message);
+        complain(&format!("error: {}", self.message));
         for cause in &self.causes {
-            eprintln!("  because: {cause}");
+            complain(&format!("  because: {cause}"));
         }
         if let Some(next) = &self.next {
-            eprintln!("  next: {next}");
+            complain(&format!("  next: {next}"));
         }
         ExitCode::from(self.code)
     }
+}
+
+/// Prints a line to standard error; who closed it does not want to know.
+pub(super) fn complain(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -48,10 +48,19 @@ fn dispatch(arguments: Arguments, environment: &Environment) -> Result<ExitCode,
     }
 }
 
-/// Prints to standard output. A reader that went away is no failure of ours.
+/// Prints to standard output. A reader that went away is no failure of ours; anything else that keeps the text from
+/// where it should go is, and ends the program.
 fn print(text: &str) {
-    use std::io::Write;
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    use std::io::{ErrorKind, Write};
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        Err(error) => {
+            failure::complain(&format!("error: standard output cannot be written: {error}"));
+            std::process::exit(i32::from(failure::UNAVAILABLE));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::arguments::{Demo, Serve};
 use super::banner;
-use super::failure::{CONFIG, Failure, UNAVAILABLE};
+use super::failure::{CONFIG, Failure, UNAVAILABLE, complain};
 use super::log;
 use crate::config::{self, Config, Environment};
 use crate::server::{self, DemoOptions};
@@ -79,7 +79,7 @@ fn next_port(address: SocketAddr) -> Result<SocketAddr, Failure> {
 pub(super) fn load(path: &Path, environment: &Environment) -> Result<Config, Failure> {
     config::load(path, environment).map_err(|error| {
         if let config::Error::Invalid(problems) = &error {
-            problems.iter().for_each(|problem| eprintln!("{problem}"));
+            problems.iter().for_each(|problem| complain(&problem.to_string()));
         }
         Failure::from(CONFIG, &error).next("examples/fingerpost.toml has every key with its meaning")
     })
@@ -113,17 +113,24 @@ where
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
     async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            // The terminal is gone.
+            _ = self.hangup.recv() => "SIGHUP",
         }
     }
 

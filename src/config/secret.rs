@@ -51,6 +51,9 @@ pub enum SecretError {
     /// The file holds nothing but white space.
     #[error("the secret file {0} is empty: put the secret in it")]
     Empty(PathBuf),
+    /// It has more than one line.
+    #[error("the secret file {0} has more than one line: a secret is one")]
+    Lines(PathBuf),
     /// The file is no secret file.
     #[error("the secret file {0} is larger than 4 KiB: is it the right one?")]
     TooLarge(PathBuf),
@@ -81,6 +84,7 @@ pub fn read_secret_file(path: &Path) -> Result<Secret, SecretError> {
     }
     match text.trim() {
         "" => Err(SecretError::Empty(path.to_owned())),
+        text if text.contains(['\n', '\r']) => Err(SecretError::Lines(path.to_owned())),
         secret => Ok(Secret::new(secret)),
     }
 }

@@ -165,6 +165,7 @@ impl<'a> Services<'a> {
         let (head, tail) = group.agents().split_at_checked(first).unwrap_or((group.agents(), &[]));
         tail.iter()
             .chain(head)
+            .take(limits::COUNTED)
             .filter(move |agent| agent.is_ready(now))
             .filter_map(move |agent| Some((&**agent, agent.record.port(service)?)))
     }

@@ -63,6 +63,9 @@ pub fn read(path: &Path, apex: &Name) -> (Vec<Entry>, Vec<Problem>) {
         )
     };
     match std::fs::metadata(path) {
+        Ok(data) if !data.is_file() => {
+            return (Vec::new(), vec![problem("the zone file is no ordinary file".to_owned())]);
+        }
         Ok(data) if data.len() > limits::ZONE_FILE_BYTES => {
             return (Vec::new(), vec![problem(too_large(data.len()))]);
         }

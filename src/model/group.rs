@@ -2,11 +2,11 @@
 //! zone. It is built anew when one of its agents changes, and never touched by a renewal.
 
 use super::agent::{Agent, State};
-use super::ids::{AgentId, Cluster, GroupName, Zone};
+use super::ids::{AgentId, Cluster, GroupName, Label, Zone};
 use super::liveness::{Lease, Moment};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// An agent that is gone, whose own name still resolves for a while (clients may hold the name).
 #[derive(Clone, Debug)]
@@ -203,6 +203,8 @@ pub struct Group {
     departed: Box<[Departed]>,
     v4: Table<4>,
     v6: Table<16>,
+    /// Found when it is first asked for: most groups offer what every group offers, and nobody asks.
+    services: OnceLock<Box<[Label]>>,
 }
 
 impl Group {
@@ -216,7 +218,18 @@ impl Group {
     ) -> Self {
         agents.sort_by(|a, b| a.key.agent.cmp(&b.key.agent));
         let (v4, v6) = lay_out(&agents);
-        Self { cluster, name, version, agents: agents.into(), departed: departed.into(), v4, v6 }
+        let (agents, departed, services) = (agents.into(), departed.into(), OnceLock::new());
+        Self { cluster, name, version, agents, departed, v4, v6, services }
+    }
+
+    /// Every service that an agent of the group offers, or offered before it left, sorted.
+    pub fn services(&self) -> &[Label] {
+        self.services.get_or_init(|| {
+            let agents = self.agents.iter().chain(self.departed.iter().map(|gone| &gone.agent));
+            let mut services: BTreeSet<&Label> = BTreeSet::new();
+            agents.for_each(|agent| services.extend(agent.record.ports.keys()));
+            services.into_iter().cloned().collect()
+        })
     }
 
     /// Every agent that is held, ready or draining, sorted by id. Compare leases with the clock.

@@ -123,6 +123,17 @@ impl Store for MemoryStore {
         Box::pin(async move { Ok(self.delete(key.as_bytes())) })
     }
 
+    fn current<'a>(&'a self, key: &'a AgentKey) -> Boxed<'a, Result<Option<Vec<u8>>, Error>> {
+        let raw: RawKey = self.0.keyspace.agent(key).into_bytes().into();
+        let found = self.0.read(&raw, self.0.clock.now());
+        Box::pin(async move {
+            Ok(match found {
+                Found::Value { bytes, .. } => Some(bytes),
+                _ => None,
+            })
+        })
+    }
+
     fn session<'a>(&'a self) -> Boxed<'a, Result<Box<dyn Session>, Error>> {
         let nudges = Arc::new(Nudges::default());
         self.0.followers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&nudges));

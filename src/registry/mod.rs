@@ -51,6 +51,11 @@ pub trait Store: Send + Sync + 'static {
     /// Removes an agent's record at once: the clean goodbye. Says whether there was one.
     fn remove<'a>(&'a self, key: &'a AgentKey) -> Boxed<'a, Result<bool, Error>>;
 
+    /// What the agent's key holds now, if it can be told; no more than one byte beyond what a record may have.
+    fn current<'a>(&'a self, _key: &'a AgentKey) -> Boxed<'a, Result<Option<Vec<u8>>, Error>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Connects for following: from then on changes are pushed into the session's nudges.
     fn session<'a>(&'a self) -> Boxed<'a, Result<Box<dyn Session>, Error>>;
 

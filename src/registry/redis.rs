@@ -209,6 +209,17 @@ impl Store for RedisStore {
         Box::pin(async move { Ok(matches!(self.write(del).await?, Value::Int(count) if count > 0)) })
     }
 
+    fn current<'a>(&'a self, key: &'a AgentKey) -> Boxed<'a, Result<Option<Vec<u8>>, Error>> {
+        let mut get = cmd("GETRANGE");
+        get.arg(self.keyspace.agent(key)).arg(0).arg(limits::RECORD_BYTES);
+        Box::pin(async move {
+            Ok(match self.write(get).await? {
+                Value::BulkString(bytes) if !bytes.is_empty() => Some(bytes),
+                _ => None,
+            })
+        })
+    }
+
     fn session<'a>(&'a self) -> Boxed<'a, Result<Box<dyn Session>, Error>> {
         Box::pin(async move {
             let session: Box<dyn Session> = Box::new(self.follow().await?);

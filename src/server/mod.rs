@@ -115,7 +115,6 @@ pub async fn start(config: &Config) -> Result<Handle, Error> {
         kafka: listeners.iter().map(|(at, _)| at.clone()).collect(),
         admin: admin.address(),
     };
-    let synced = readiness.latch("registry", format!("{} was not read in full yet", registry.name()));
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     tasks.spawn(dns.run(stop.clone()));
     for (_, listener) in listeners {
@@ -134,12 +133,6 @@ pub async fn start(config: &Config) -> Result<Handle, Error> {
         // It ends with the stop signal; its own end says nothing more.
         let _ = following.await;
     });
-    let seen = view.clone();
-    tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
-        if seen.wait_for(crate::model::Fleet::is_synced).await.is_some() {
-            synced.set();
-        }
-    }));
     Ok(Handle { addresses, view, registry, parts, readiness, stop, tasks })
 }
 
@@ -181,7 +174,9 @@ impl Parts {
         admin::Server::bind(settings, view, clock, registry, self.telemetry.clone(), readiness).map_err(
             |error| match error {
                 admin::Error::Bind(..) => Error::unavailable("admin", error),
-                admin::Error::Open(..) | admin::Error::WeakToken(..) => Error::config("admin", error),
+                admin::Error::Open(..) | admin::Error::WeakToken(..) | admin::Error::SameToken(..) => {
+                    Error::config("admin", error)
+                }
             },
         )
     }

@@ -17,7 +17,12 @@ fn agents_shows_the_demo_and_ctrl_c_ends_it() {
     let one: serde_json::Value = serde_json::from_str(&one).unwrap();
     let groups = one["clusters"][0]["groups"].as_array().unwrap();
     assert_eq!((groups.len(), groups[0]["name"].as_str()), (1, Some("vpc-2")));
-    let none = fingerpost_run(&["agents", "--server", &server, "--cluster", "nobody"]).ok();
-    assert!(none.starts_with("No agents."), "{none}");
+    let none = fingerpost_run(&["agents", "--server", &server, "--cluster", "nobody"]);
+    assert_eq!(none.code(), 69);
+    assert!(
+        none.stderr.contains("no cluster nobody") && none.stderr.contains("known are: demo"),
+        "{}",
+        none.stderr
+    );
     assert_eq!(demo.interrupt(Duration::from_secs(3)), 0);
 }

@@ -277,7 +277,7 @@ fn bad_records_are_refused_alone(rig: &Rig) {
     let cases = [
         ("fingerpost:agent:{c}:g:json", "{\"addresses\":", Some(LONG), "value: no JSON"),
         ("fingerpost:agent:{c}:g:none", "{}", Some(LONG), "addresses: it is missing"),
-        ("fingerpost:agent:{c}:g:forever", good, None, "lease: it has no lease: set it with PX"),
+        ("fingerpost:agent:{c}:g:forever", good, None, "lease: it has none: set it with PX"),
         ("fingerpost:agent:{c}:G:case", good, Some(LONG), "key: group \"G\": write it in lower case"),
         ("fingerpost:agent:{c}:g:az-1", good, Some(LONG), "key: agent \"az-1\""),
         ("fingerpost:agent:c", good, Some(LONG), "key: write it"),

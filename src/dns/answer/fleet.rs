@@ -6,10 +6,11 @@ use super::sample::{Sample, mix, seconds, ttl_of};
 use super::{Empty, Kind, Known, Outcome, Question, Services};
 use crate::dns::names::label_text;
 use crate::dns::wire::rtype;
+use crate::limits::dns as limits;
 use crate::model::agent::KAFKA_SERVICE;
-use crate::model::group::is_twin;
+use crate::model::group::{is_twin, only};
 use crate::model::ids::{MAX_LABEL, ZONE_PREFIX};
-use crate::model::{Addresses, Agent, Cluster, Group, Moment, State, Zone};
+use crate::model::{Addresses, Agent, Cluster, Group, Label, Moment, State, Zone};
 
 /// What the fleet says of a name.
 #[derive(Debug)]
@@ -262,16 +263,11 @@ impl<'a> Asked<'_, 'a> {
         if label == KAFKA_SERVICE {
             return Some(KAFKA_SERVICE);
         }
-        let now = self.now();
-        let gone = self.group.departed().iter().filter(|gone| gone.until > now).map(|gone| &gone.agent);
-        let ports = || self.group.agents().iter().chain(gone.clone()).map(|agent| &agent.record.ports);
-        let exact = ports().find_map(|ports| ports.get_key_value(label)).map(|(name, _)| name.as_str());
-        exact.or_else(|| {
-            let mut twins =
-                ports().flat_map(|ports| ports.keys()).filter(|name| is_twin(name.as_str(), label));
-            let first = twins.next()?;
-            twins.all(|other| other == first).then_some(first.as_str())
-        })
+        let services = self.group.services();
+        match services.binary_search_by(|have| have.as_str().cmp(label)) {
+            Ok(at) => services.get(at).map(Label::as_str),
+            Err(_) => only(services.iter().filter(|have| is_twin(have.as_str(), label))).map(Label::as_str),
+        }
     }
 }
 
@@ -286,8 +282,8 @@ fn v6<'a>(sample: Sample<16>) -> Outcome<'a> {
 /// What the TXT of a group counts: zone by zone, agents without a zone under `-`.
 #[derive(Debug, Default)]
 pub struct Census<'a> {
-    rows: [Option<Row<'a>>; crate::limits::dns::TEXT_ZONES],
-    /// Agents of zones for which there was no row.
+    rows: [Option<Row<'a>>; limits::TEXT_ZONES],
+    /// Agents of zones for which there was no row, and those beyond the first [`limits::COUNTED`].
     pub others: u32,
     /// TTL in seconds: a lease that ends changes a count.
     pub ttl: u32,
@@ -308,7 +304,9 @@ impl<'a> Census<'a> {
     /// Counts the live agents of a group.
     pub fn of(group: &'a Group, now: Moment, ttl: u32) -> Self {
         let mut census = Self { ttl, ..Self::default() };
-        for agent in group.live(now) {
+        let agents = group.agents();
+        census.others = u32::try_from(agents.len().saturating_sub(limits::COUNTED)).unwrap_or(u32::MAX);
+        for agent in agents.iter().take(limits::COUNTED).filter(|agent| agent.is_live(now)) {
             census.ttl = census.ttl.min(ttl_of(agent, ttl, now));
             let zone = agent.record.zone.as_ref();
             let found = census.rows.iter_mut().find(|row| row.as_ref().is_none_or(|row| row.zone == zone));

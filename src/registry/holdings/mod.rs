@@ -13,16 +13,17 @@ use crate::limits::registry as limits;
 use crate::model::{Agent, AgentId, AgentKey, Cluster, Departed, GroupName, Lease, Moment, Record, Source};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::Arc;
 use std::time::Duration;
 
 mod addresses;
 mod publish;
+mod refusals;
 mod topics;
 
 use addresses::Addresses;
 use publish::Changes;
+use refusals::Bad;
 use topics::Listed;
 
 /// Which group of which cluster.
@@ -95,6 +96,8 @@ pub struct Holdings {
     synced: bool,
     /// Everything may have vanished at once; the scan that is under way finds out.
     mass_loss: bool,
+    /// Counts such times.
+    grace_round: u64,
     /// Refusals since the start, repetitions of the same one left out.
     refusals: u64,
     /// Lines logged in the second that began then.
@@ -109,6 +112,10 @@ struct Held {
     there_until: Option<Moment>,
     /// Until when it is believed although the registry may not have it.
     grace_until: Option<Moment>,
+    /// Which round of grace that was.
+    grace_round: u64,
+    /// The registry was asked for it and does not have it: it lives on grace alone, and gets no other.
+    missed: bool,
     /// The lease that it was last given, in milliseconds.
     span: u64,
     /// When its entry in `expiries` is due.
@@ -124,18 +131,6 @@ struct Members {
     configured: bool,
     /// When the group is forgotten, if no agent comes.
     forget_at: Option<Moment>,
-}
-
-/// For telling whether something was met before, within this process.
-fn hash(what: impl Hash) -> u64 {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(what)
-}
-
-/// A refused record.
-#[derive(Debug)]
-struct Bad {
-    reason: String,
-    scan: u64,
 }
 
 impl Holdings {
@@ -163,6 +158,7 @@ impl Holdings {
             scan: 0,
             synced: false,
             mass_loss: false,
+            grace_round: 0,
             refusals: 0,
             warnings: (now, 0),
         }
@@ -175,8 +171,15 @@ impl Holdings {
             Found::Unreadable(reason) => return self.refuse(key, &Refused::new("value", reason), at),
             Found::Value { left: Left::Forever, .. } => {
                 let reason =
-                    "it has no lease: set it with PX, for an agent that never expires is answered for ever";
+                    "it has none: set it with PX, for an agent that never expires is answered for ever";
                 return self.refuse(key, &Refused::new("lease", reason), at);
+            }
+            Found::Value { left: Left::Millis(left), .. } if left > millis(limits::LEASE.max) => {
+                return self.refuse(
+                    key,
+                    &Refused::new("lease", "it is longer than an hour: set a shorter PX"),
+                    at,
+                );
             }
             Found::Value { bytes, left: Left::Millis(left) } => (bytes, left),
         };
@@ -242,6 +245,8 @@ impl Holdings {
             value: bytes,
             there_until: Some(deadline),
             grace_until: None,
+            grace_round: 0,
+            missed: false,
             span: left,
             scheduled: deadline,
             scan: self.scan,
@@ -291,6 +296,7 @@ impl Holdings {
             }
         }
         held.there_until = Some(deadline);
+        held.missed = false;
         held.scan = self.scan;
         let until = held.grace_until.map_or(deadline, |grace| grace.max(deadline));
         held.believe_until(until, key, &mut self.expiries);
@@ -305,6 +311,7 @@ impl Holdings {
         let ran_out = held.there_until.is_none_or(|until| at.plus_millis(SLACK_MILLIS) >= until);
         if let Some(grace) = held.grace_until.filter(|grace| ran_out && *grace > at) {
             held.there_until = None;
+            held.missed = true;
             held.believe_until(grace, key, &mut self.expiries);
             return cleared;
         }
@@ -342,75 +349,6 @@ impl Holdings {
             }
         }
         self.changes.groups.insert(id);
-    }
-
-    /// The key is good or gone: what it was refused for is over.
-    fn accept(&mut self, key: &RawKey) -> Outcome {
-        if !self.unshown.is_empty() {
-            self.unshown.remove(&hash(key));
-        }
-        match self.refused.remove(key) {
-            None => Outcome::Same,
-            Some(_) => {
-                self.changes.refused = true;
-                Outcome::Changed
-            }
-        }
-    }
-
-    fn refuse(&mut self, key: &RawKey, refused: &Refused, at: Moment) -> Outcome {
-        // What was good of it before is believed until the lease that it came with ends.
-        if let Some(held) = self.held.get_mut(key) {
-            held.scan = self.scan;
-        }
-        let reason = refused.to_string();
-        if let Some(bad) = self.refused.get_mut(key)
-            && bad.reason == reason
-        {
-            bad.scan = self.scan;
-            return Outcome::Same;
-        }
-        let shown = self.refused.len() < limits::REFUSALS || self.refused.contains_key(key);
-        if !shown && !self.is_news(key, &reason) {
-            return Outcome::Same;
-        }
-        self.refusals += 1;
-        self.warn(at, || {
-            let key = shown_key(key);
-            tracing::warn!(key, reason, "a record was refused; correct what writes it");
-        });
-        if !shown {
-            return Outcome::Same;
-        }
-        self.refused.insert(RawKey::clone(key), Bad { reason, scan: self.scan });
-        self.changes.refused = true;
-        Outcome::Changed
-    }
-
-    /// Whether a refusal that is not shown, for too many are, was not met before. Beyond what is remembered even of
-    /// those, nothing is news: it must not be logged and counted again with each scan.
-    fn is_news(&mut self, key: &RawKey, reason: &str) -> bool {
-        let (key, reason) = (hash(key), hash(reason));
-        match self.unshown.get(&key) {
-            Some(before) if *before == reason => false,
-            None if self.unshown.len() >= limits::REFUSALS_UNSHOWN => false,
-            _ => {
-                self.unshown.insert(key, reason);
-                true
-            }
-        }
-    }
-
-    /// Logs, but at most 20 lines a second: what is written to the registry must not fill the disk.
-    fn warn(&mut self, now: Moment, log: impl FnOnce()) {
-        let (since, count) = &mut self.warnings;
-        if now.since(*since) >= 1_000 {
-            (*since, *count) = (now, 0);
-        }
-        *count += 1;
-        if *count <= 20 {
-            log();
-        }
     }
 
     /// Ends leases that ran out by `now`. Answers compare leases with the clock themselves, so being late here
@@ -461,11 +399,14 @@ impl Holdings {
     }
 
     /// Everything may have vanished at once (the registry is back after an outage, or was flushed): every agent that
-    /// is believed now is believed for one more lease, whether the registry still has it or not.
+    /// is believed now is believed for one more lease, whether the registry still has it or not. Who lives on such a
+    /// grace already gets no second one: repeated flushes must not keep the dead alive.
     pub fn begin_grace(&mut self, now: Moment) {
         self.mass_loss = true;
+        self.grace_round += 1;
         for (key, held) in &mut self.held {
-            if held.agent.lease.is_live(now) {
+            if held.agent.lease.is_live(now) && !held.missed {
+                held.grace_round = self.grace_round;
                 let grace = now.plus_millis(held.span);
                 held.grace_until = Some(held.grace_until.map_or(grace, |before| before.max(grace)));
                 held.there_until = None;
@@ -503,7 +444,8 @@ impl Holdings {
         let frozen = self.source.frozen_since().is_some();
         let mass_loss = std::mem::take(&mut self.mass_loss);
         for (key, held) in &mut self.held {
-            if let Some(grace) = held.grace_until.filter(|_| mass_loss) {
+            let granted = mass_loss && held.grace_round == self.grace_round;
+            if let Some(grace) = held.grace_until.filter(|_| granted) {
                 // The scan itself took time, which must not cost anybody his grace.
                 let grace = grace.max(now.plus_millis(held.span));
                 held.grace_until = Some(grace);

@@ -263,7 +263,7 @@ fn a_bad_record_is_refused_alone_and_its_last_good_one_lives_out_its_lease() {
     let forever = Found::Value { bytes: value(3), left: Left::Forever };
     scene.holdings.observe(&key("c"), forever, scene.now);
     scene.pass(200);
-    assert!(scene.fleet.refused()[0].reason.starts_with("lease: it has no lease: set it with PX"));
+    assert!(scene.fleet.refused()[0].reason.starts_with("lease: it has none: set it with PX"));
     scene.miss("c").pass(200);
     assert!(scene.fleet.refused().is_empty());
 }
@@ -364,4 +364,19 @@ fn an_address_that_moved_to_another_group_is_not_remembered_in_the_old_one() {
         scene.fleet.group("c", "other").unwrap().agent("b", scene.now).is_none(),
         "nor the other way round"
     );
+}
+
+#[test]
+fn repeated_flushes_keep_nobody_alive_who_is_dead() {
+    let mut scene = Scene::new();
+    scene.see("dead", value(1), LEASE);
+    scene.see("alive", value(2), LEASE);
+    for _ in 0..20 {
+        scene.holdings.begin_grace(scene.now);
+        scene.rescan(&[]);
+        scene.pass(1_000);
+        scene.see("alive", value(2), LEASE);
+        scene.pass(500);
+    }
+    assert_eq!(scene.live(), ["alive"]);
 }
