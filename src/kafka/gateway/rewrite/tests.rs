@@ -1,0 +1,1 @@
+//! Rewritten replies, compared with kafka-protocol's reading of them, in every version.
