@@ -325,9 +325,13 @@ listen = "127.0.0.1:8053"
     fn the_minimal_file_works_as_it_stands() {
         let config = with(MINIMAL, &[]).unwrap();
         assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+        let absent = with(&MINIMAL.replace("zones/kafka.example.zone", "no.zone"), &[]).unwrap();
+        let beside = Some(Path::new("some/no.zone"));
+        assert_eq!(absent.dns.zones[0].file.as_deref(), beside, "what is nowhere is expected beside the file");
+        // Tests run in the package's folder, where the zone file is; beside `some/f.toml` there is none.
         assert_eq!(config.registry.shown(), "redis://127.0.0.1:6379");
         assert_eq!(config.dns.ttl, Duration::from_secs(5));
-        assert_eq!(config.dns.zones[0].file.as_deref(), Some(Path::new("some/zones/kafka.example.zone")));
+        assert_eq!(config.dns.zones[0].file.as_deref(), Some(Path::new("zones/kafka.example.zone")));
         let cluster = &config.clusters[0];
         assert!(cluster.groups.contains("vpc-1"), "a listener's group exists from the start");
         let TopicSource::Static(topics) = &cluster.topics else { panic!("{:?}", cluster.topics) };

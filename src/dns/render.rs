@@ -11,6 +11,7 @@ use super::wire::{CLASS_IN, HEADER, Query, Rcode, rtype};
 use super::zones::Zone;
 use crate::limits::dns as limits;
 use crate::model::{Agent, Group};
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 /// How an answer travels.
@@ -111,14 +112,14 @@ enum Section {
 }
 
 /// The name that records are being written for, and where the message has it.
-struct Here {
-    name: Name,
+struct Here<'n> {
+    name: Cow<'n, Name>,
     at: usize,
     /// Which label is the first of the zone's apex.
     apex: usize,
 }
 
-impl Here {
+impl Here<'_> {
     fn pointer(&self, label: usize) -> [u8; 2] {
         // Names stand within the first 4 KiB of a message: the question, and eight aliases at most.
         (0xc000 | (self.at + self.name.start(label)) as u16).to_be_bytes()
@@ -219,7 +220,8 @@ impl<'b> Page<'b> {
             zone.map_or(0, |zone| name.labels().saturating_sub(zone.apex.labels()))
         };
         let first_zone = answer.aliases.iter().next().map(|(zone, _)| zone).or(answer.zone);
-        let mut here = Here { apex: apex_of(&query.name, first_zone), name: query.name.clone(), at: HEADER };
+        let mut here =
+            Here { apex: apex_of(&query.name, first_zone), name: Cow::Borrowed(&query.name), at: HEADER };
         let mut zones = answer.aliases.iter().skip(1).map(|(zone, _)| zone);
         for (zone, set) in answer.aliases.iter() {
             self.set(&here, here.pointer(0), zone, set, set.ttl, Section::Answer)?;
@@ -232,12 +234,12 @@ impl<'b> Page<'b> {
                 Some([Part::Bytes(own), Part::Apex, ..]) => own.len() + 2,
                 _ => name.wire().len(),
             };
-            here = Here { apex: apex_of(&name, next_zone), at: self.at - written, name };
+            here = Here { apex: apex_of(&name, next_zone), at: self.at - written, name: Cow::Owned(name) };
         }
         self.outcome(&here, answer, known)
     }
 
-    fn outcome(&mut self, here: &Here, answer: &Answer<'_>, known: &Known<'_>) -> Fits {
+    fn outcome(&mut self, here: &Here<'_>, answer: &Answer<'_>, known: &Known<'_>) -> Fits {
         let ttl = known.rules.ttl;
         match &answer.outcome {
             Outcome::V4(sample) => {
@@ -301,7 +303,7 @@ impl<'b> Page<'b> {
 
     fn set(
         &mut self,
-        here: &Here,
+        here: &Here<'_>,
         owner: [u8; 2],
         zone: &Zone,
         set: &RrSet,
@@ -322,12 +324,12 @@ impl<'b> Page<'b> {
         Ok(())
     }
 
-    fn negative(&mut self, here: &Here, zone: Option<&Zone>) -> Fits {
+    fn negative(&mut self, here: &Here<'_>, zone: Option<&Zone>) -> Fits {
         let Some((zone, soa)) = zone.and_then(|zone| Some((zone, zone.soa()?))) else { return Ok(()) };
         self.set(here, here.pointer(here.apex), zone, soa, zone.negative_ttl, Section::Authority)
     }
 
-    fn referral(&mut self, here: &Here, zone: Option<&Zone>, cut: &Node) -> Fits {
+    fn referral(&mut self, here: &Here<'_>, zone: Option<&Zone>, cut: &Node) -> Fits {
         let (Some(zone), Some(set)) = (zone, cut.set(rtype::NS)) else { return Ok(()) };
         let below = (0..=here.apex).find(|index| here.name.suffix(*index) == &*cut.name).unwrap_or(0);
         self.set(here, here.pointer(below), zone, set, set.ttl, Section::Authority)?;
@@ -336,7 +338,7 @@ impl<'b> Page<'b> {
 
     /// Addresses of the hosts that a set points to, each host whole or not at all. Those below `glue_of` are needed:
     /// an answer without them is truncated (RFC 9471). An empty `glue_of` needs none.
-    fn extras(&mut self, here: &Here, zone: &Zone, set: &RrSet, glue_of: &[u8]) -> Fits {
+    fn extras(&mut self, here: &Here<'_>, zone: &Zone, set: &RrSet, glue_of: &[u8]) -> Fits {
         for node in zone.tree.extra(set) {
             let is_glue = !glue_of.is_empty() && node.name.ends_with(glue_of);
             let mark = self.mark();
@@ -351,7 +353,7 @@ impl<'b> Page<'b> {
         Ok(())
     }
 
-    fn host(&mut self, here: &Here, zone: &Zone, node: &Node, set: &RrSet) -> Fits {
+    fn host(&mut self, here: &Here<'_>, zone: &Zone, node: &Node, set: &RrSet) -> Fits {
         let own = node.name.len().saturating_sub(zone.apex.wire().len());
         let apex = here.pointer(here.apex);
         for data in &set.records {
@@ -366,7 +368,7 @@ impl<'b> Page<'b> {
         Ok(())
     }
 
-    fn services(&mut self, here: &Here, services: &Services<'_>) -> Fits {
+    fn services(&mut self, here: &Here<'_>, services: &Services<'_>) -> Fits {
         let base = here.name.suffix(services.base);
         let mut complete = true;
         for (agent, port) in services.iter() {
@@ -420,7 +422,7 @@ impl<'b> Page<'b> {
         Ok(())
     }
 
-    fn group_text(&mut self, here: &Here, group: &Group, known: &Known<'_>) -> Fits {
+    fn group_text(&mut self, here: &Here<'_>, group: &Group, known: &Known<'_>) -> Fits {
         let census = Census::of(group, known.now, known.rules.ttl);
         let (ready, draining) =
             census.rows().fold((0, 0), |(ready, draining), row| (ready + row.ready, draining + row.draining));
@@ -441,7 +443,7 @@ impl<'b> Page<'b> {
         Ok(())
     }
 
-    fn agent_text(&mut self, here: &Here, agent: &Agent, known: &Known<'_>) -> Fits {
+    fn agent_text(&mut self, here: &Here<'_>, agent: &Agent, known: &Known<'_>) -> Fits {
         let zone = agent.record.zone.as_ref().map_or("-", |zone| zone.as_str());
         let left = agent.lease.left(known.now);
         let state = if left == 0 { "gone" } else { agent.record.state.as_str() };
@@ -450,7 +452,7 @@ impl<'b> Page<'b> {
     }
 
     /// A TXT record of one text: at most 255 bytes, which ours keep to by the length of labels.
-    fn text(&mut self, here: &Here, ttl: u32, text: fmt::Arguments<'_>) -> Fits {
+    fn text(&mut self, here: &Here<'_>, ttl: u32, text: fmt::Arguments<'_>) -> Fits {
         self.record(here.pointer(0), rtype::TXT, ttl, Section::Answer, |page| {
             page.put(&[0])?;
             let start = page.at;
@@ -468,7 +470,7 @@ impl fmt::Write for Page<'_> {
     }
 }
 
-impl fmt::Debug for Here {
+impl fmt::Debug for Here<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at {}", text_of(self.name.wire()), self.at)
     }

@@ -111,3 +111,37 @@ fn refusal(query: &Query) -> Option<Rcode> {
 fn outcome_of(transport: Transport, rcode: Rcode, name: NameKind) -> Counted {
     Counted { tcp: transport == Transport::Tcp, rcode: rcode as u8, name }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::check::{decode, query};
+    use super::super::zones::ZoneSettings;
+    use super::*;
+    use hickory_proto::op::ResponseCode;
+
+    #[test]
+    fn an_unsynced_fleet_is_a_failure_and_static_data_answers() {
+        let zones = Zones::load(&[ZoneSettings::new("k.example")], &[]).unwrap();
+        let responder = Responder::new(zones, Rules::default());
+        let metrics = crate::telemetry::Telemetry::new().unwrap();
+        let counters = metrics.dns.worker();
+        let fleet = Fleet::default();
+        let ask = |name: &str, qtype: u16, transport: Transport| {
+            let packet = query(name, qtype, Some(4096));
+            let now = Moment::from_millis(1);
+            let asked = Asked { packet: &packet, transport, fleet: &fleet, now, entropy: 1 };
+            let mut out = vec![0; 65_535];
+            let len = responder.respond(asked, &counters, &mut out);
+            decode(&out[..len])
+        };
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let soa = ask("k.example", rtype::SOA, transport);
+            assert_eq!((soa.answers.len(), soa.metadata.authoritative), (1, true));
+            assert_eq!(soa.edns.map(|edns| edns.max_payload()), Some(1232));
+            let group = ask("g.c.k.example", rtype::A, transport);
+            assert_eq!(group.metadata.response_code, ResponseCode::ServFail);
+            let transfer = ask("k.example", rtype::AXFR, transport);
+            assert_eq!(transfer.metadata.response_code, ResponseCode::Refused);
+        }
+    }
+}

@@ -130,12 +130,15 @@ impl Follower {
         let agents = self.holdings.agents();
         let (name, reason) = (self.registry.name(), reasons(error));
         match failures {
-            0 => tracing::warn!(
-                registry = name,
-                agents,
-                reason,
-                "the registry is lost; answers go on from what was last read"
-            ),
+            0 if self.holdings.is_synced() => {
+                tracing::warn!(
+                    registry = name,
+                    agents,
+                    reason,
+                    "the registry is lost; answers go on as last read"
+                );
+            }
+            0 => tracing::warn!(registry = name, reason, "the registry can't be followed yet; trying on"),
             _ => tracing::debug!(registry = name, reason, "the registry is still out of reach"),
         }
         self.publish(None, false);

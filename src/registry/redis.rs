@@ -109,9 +109,26 @@ impl RedisStore {
             nudges,
             operation: self.operation,
         };
+        self.check_mode(&session.run(&cmd("HELLO")).await?)?;
         let tracking = self.tracking();
         session.run(&tracking).await?;
         Ok(session)
+    }
+
+    /// One node of a cluster would show its own part of the keys as if they were all.
+    fn check_mode(&self, hello: &Value) -> Result<(), Error> {
+        let is_mode = |key: &Value| matches!(key, Value::BulkString(key) if key == b"mode");
+        let mode = match hello {
+            Value::Map(pairs) => pairs.iter().find(|(key, _)| is_mode(key)).map(|(_, mode)| mode),
+            _ => None,
+        };
+        match mode {
+            Some(Value::BulkString(mode)) if mode != b"standalone" => Err(Error::Refused(
+                self.name.clone(),
+                format!("it runs in {} mode; follow a standalone Redis", String::from_utf8_lossy(mode)),
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn tracking(&self) -> Cmd {
@@ -141,6 +158,11 @@ impl RedisStore {
                 return problems;
             }
         };
+        let hello = timed(&self.name, self.operation, answer(&mut connection, &cmd("HELLO"))).await;
+        if let Err(error) = hello.and_then(|hello| self.check_mode(&hello)) {
+            let hint = "Sentinel and Redis Cluster are not supported yet: name a standalone Redis".to_owned();
+            problems.push(Problem { step: "HELLO", error: chain(&error), hint });
+        }
         let agents = self.keyspace.prefix(Space::Agents);
         let topics = self.keyspace.prefix(Space::Topics);
         let probe = format!("{agents}{{probe}}:probe:probe");

@@ -209,6 +209,17 @@ fn a_probe_names_each_missing_right_and_a_wrong_password_shows_none() {
     assert!(dead[0].hint.contains("host, port"), "{dead:?}");
 }
 
+#[test]
+fn one_node_of_a_cluster_is_refused_for_it_has_a_part_of_the_keys_only() {
+    let redis = Redis::with(&["--cluster-enabled", "yes"]);
+    let options = Options::default();
+    let runtime = Runtime::new().unwrap();
+    let problems = runtime.block_on(probe(&redis.url(), &options));
+    assert!(problems[0].error.contains("cluster mode; follow a standalone Redis"), "{problems:?}");
+    let session = runtime.block_on(async { open(&redis.url(), &options).unwrap().session().await.map(drop) });
+    assert!(matches!(session, Err(Error::Refused(..))), "{session:?}");
+}
+
 /// Runs the `redis-cli` one-liners of docs/registry.md, as they stand there, and looks at what they do.
 #[test]
 fn the_documented_one_liners_make_drain_and_remove_an_agent() {
