@@ -327,7 +327,11 @@ listen = "127.0.0.1:8053"
         assert!(config.warnings.is_empty(), "{:?}", config.warnings);
         let absent = with(&MINIMAL.replace("zones/kafka.example.zone", "no.zone"), &[]).unwrap();
         let beside = Some(Path::new("some/no.zone"));
-        assert_eq!(absent.dns.zones[0].file.as_deref(), beside, "what is nowhere is expected beside the file");
+        assert_eq!(
+            absent.dns.zones[0].file.as_deref(),
+            beside,
+            "what is nowhere is expected beside the file"
+        );
         // Tests run in the package's folder, where the zone file is; beside `some/f.toml` there is none.
         assert_eq!(config.registry.shown(), "redis://127.0.0.1:6379");
         assert_eq!(config.dns.ttl, Duration::from_secs(5));

@@ -16,6 +16,8 @@ pub mod rewrite;
 pub mod upstream;
 pub mod versions;
 pub mod walker;
+#[cfg(test)]
+mod walks;
 
 pub use upstream::Upstream;
 

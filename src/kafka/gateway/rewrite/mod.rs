@@ -11,7 +11,7 @@ mod describe_topic_partitions;
 mod find_coordinator;
 mod metadata;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use api_versions::substitute;
 
