@@ -43,6 +43,8 @@ pub mod registry {
     pub const AGENTS: Bound<usize> = Bound { default: 200_000, min: 1, max: 5_000_000 };
     /// Most refused records that are kept to be shown; all are counted.
     pub const REFUSALS: usize = 1_000;
+    /// Most refused records beyond those that are remembered by a hash, to be counted and logged once.
+    pub const REFUSALS_UNSHOWN: usize = 65_536;
     /// Most topics that are read of one cluster.
     pub const TOPICS: usize = 100_000;
     /// Most clusters whose topics are held.
@@ -57,8 +59,14 @@ pub mod registry {
     pub const NUDGES: usize = 65_536;
     /// How long a changed topics hash is let alone before it is read again: it is written field by field.
     pub const TOPICS_DELAY: Duration = Duration::from_millis(100);
-    /// How often a silent registry is asked whether it is still there: half-open connections say nothing.
-    pub const PING: Duration = Duration::from_secs(1);
+    /// How often a silent registry is asked whether it is still there: half-open connections say nothing. Below
+    /// [`crate::model::liveness::UNHEARD_MILLIS`], or leases would stand still between two answers.
+    pub const PING: Duration = Duration::from_millis(200);
+    /// Silence after which renewals may have been missed (it hung, or this process was stopped): everything is read
+    /// again before a lease may end. Longer than any scan step or scheduling delay of a healthy machine.
+    pub const SILENCE: Duration = Duration::from_secs(1);
+    /// How often what scans found changed is looked through, and the ages in the metrics are set.
+    pub const LOOK: Duration = Duration::from_secs(1);
     /// How often the list of refused records is published on its own: whoever writes rubbish must not keep us busy.
     pub const REFUSALS_DELAY: Duration = Duration::from_millis(100);
     /// How long a key that a scan found changed may wait for its push before it counts as repaired.
@@ -332,4 +340,86 @@ pub mod config {
     pub const FILE_BYTES: u64 = 4 * 1024 * 1024;
     /// Agents per zone and group of the demo's fleet.
     pub const DEMO_AGENTS: Bound<usize> = Bound { default: 2, min: 1, max: 40 };
+}
+
+/// TLS bounds, of servers and of clients.
+pub mod tls {
+    use super::{Bound, Duration};
+
+    /// From the first byte to the last of a handshake. A phone on another continent needs one second.
+    pub const HANDSHAKE: Bound<Duration> = Bound {
+        default: Duration::from_secs(10),
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(120),
+    };
+    /// How often the files are looked at (a stat each, no read) for a new certificate.
+    pub const RELOAD_INTERVAL: Bound<Duration> = Bound {
+        default: Duration::from_secs(10),
+        min: Duration::from_millis(50),
+        max: Duration::from_secs(3600),
+    };
+    /// Largest PEM file: a distribution's bundle of all public authorities has 250 KiB.
+    pub const FILE_BYTES: u64 = 4 * 1024 * 1024;
+    /// Most certificates in one chain file, the server's own included.
+    pub const CHAIN: usize = 16;
+    /// Most certificate and key pairs of one listener.
+    pub const IDENTITIES: usize = 64;
+    /// Longest subject of a client that is kept for logs, in bytes.
+    pub const SUBJECT_BYTES: usize = 1_024;
+    /// Most alternative names of a certificate that are kept.
+    pub const NAMES: usize = 256;
+    /// Tickets for resumption that are sent after a handshake: a Kafka client opens a few connections, not many.
+    pub const TICKETS: usize = 2;
+    /// First bytes kept of a client that does not speak TLS, to say what it speaks instead.
+    pub const FIRST_BYTES: usize = 16;
+}
+
+/// Bounds of the PROXY protocol (HAProxy's specification, versions 1 and 2).
+pub mod proxy {
+    use super::{Bound, Duration};
+
+    /// Longest version 1 header with its CRLF (section 2.1).
+    pub const V1_BYTES: usize = 107;
+    /// Longest version 2 header behind its first 16 bytes. The addresses need 36 (216 for Unix sockets); the rest is
+    /// type-length-values: a client certificate's names, a cloud's endpoint id.
+    pub const V2_BYTES: Bound<usize> = Bound { default: 4_096, min: 216, max: 65_535 };
+    /// How long the header may take: the proxy sends it before anything else, in one packet.
+    pub const DEADLINE: Bound<Duration> = Bound {
+        default: Duration::from_secs(5),
+        min: Duration::from_millis(50),
+        max: Duration::from_secs(60),
+    };
+    /// Most trusted networks.
+    pub const NETWORKS: usize = 1_024;
+}
+
+/// Bounds of zone detection (`agent::detect`).
+pub mod detect {
+    use super::{Bound, Duration};
+
+    /// How long one source may take, all its requests together. Metadata services answer within milliseconds; a lost
+    /// SYN is sent again after one second, and one of those shall be survived.
+    pub const SOURCE: Bound<Duration> = Bound {
+        default: Duration::from_secs(2),
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(30),
+    };
+    /// How much longer than a source's own deadline its answer is waited for, should its thread be held up.
+    pub const GRACE: Duration = Duration::from_millis(250);
+    /// Times that a request is repeated after a reset, HTTP 429 or 5xx, within the source's deadline.
+    pub const RETRIES: u32 = 2;
+    /// Wait before the first repetition; doubled each time.
+    pub const RETRY_PAUSE: Duration = Duration::from_millis(100);
+    /// Largest answer of a metadata service in bytes. ECS describes every container of a task: about 2 KiB each.
+    pub const BODY: usize = 64 * 1024;
+    /// Largest answer of the Kubernetes API in bytes. A node lists its images and volumes: 20 to 200 KiB.
+    pub const KUBERNETES_BODY: usize = 1024 * 1024;
+    /// Largest header of any answer in bytes.
+    pub const HEADER: usize = 16 * 1024;
+    /// Longest token in bytes: EC2's have 56, a Kubernetes service account's about 1,200.
+    pub const TOKEN: usize = 16 * 1024;
+    /// Largest file of the mounted service account in bytes; a CA bundle has a few certificates of 1 to 2 KiB.
+    pub const FILE: u64 = 1024 * 1024;
+    /// Characters of a wrong answer that are shown.
+    pub const EXCERPT: usize = 48;
 }

@@ -1,6 +1,7 @@
-//! What runs beside a broker: the heartbeat that keeps its record in the registry, and the gateway that clients come
-//! through, with what keeps the two in step.
+//! What runs beside a broker: it finds its zone, keeps its record in the registry, and is the gateway that clients come
+//! through.
 
+pub mod detect;
 pub mod heartbeat;
 pub mod probe;
 pub mod sidecar;

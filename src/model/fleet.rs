@@ -20,6 +20,8 @@ type Shard = Vec<(u64, Arc<Group>)>;
 pub struct ClusterEntry {
     /// Every known group, those without an agent included.
     pub groups: BTreeSet<GroupName>,
+    /// Whether the configuration names it: then it exists, and owns its name, without any group.
+    pub configured: bool,
 }
 
 /// An immutable snapshot of everything that answers are made of.
@@ -109,6 +111,13 @@ impl Fleet {
         })
     }
 
+    /// A group of the same cluster whose name differs from this one only by `_` and `-`: once one of the two is
+    /// forgotten, its spelling may lead to the other.
+    pub fn twin_of(&self, cluster: &Cluster, name: &GroupName) -> Option<&Arc<Group>> {
+        self.bucket(cluster.as_str(), name.as_str())
+            .find(|have| have.cluster == *cluster && have.name != *name)
+    }
+
     /// Every group, in no order that means anything.
     pub fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
         self.shards.iter().flat_map(|shard| shard.iter().map(|(_, group)| group))
@@ -168,12 +177,17 @@ impl Edit {
         }
     }
 
-    /// Forgets a group, and its cluster with its last group.
+    /// Lets a cluster exist whether or not it has groups: its name is never another's twin.
+    pub fn configure_cluster(&mut self, cluster: Cluster) {
+        Arc::make_mut(&mut self.next.clusters).entry(cluster).or_default().configured = true;
+    }
+
+    /// Forgets a group, and its cluster with its last group unless that is configured.
     pub fn remove_group(&mut self, cluster: &Cluster, group: &GroupName) {
         let clusters = Arc::make_mut(&mut self.next.clusters);
         if let Some(entry) = clusters.get_mut(cluster) {
             entry.groups.remove(group);
-            if entry.groups.is_empty() {
+            if entry.groups.is_empty() && !entry.configured {
                 clusters.remove(cluster);
             }
         }
@@ -273,5 +287,13 @@ mod tests {
         assert_eq!(name("my-c", "g").as_deref(), Some("my_c/g"));
         assert_eq!(name("my-d", "g"), None, "my-d exists, so my_d has no twin");
         assert!(fleet.group("prod", "vpc-1").is_none(), "the exact look-up knows no twins");
+        let mut edit = fleet.edit();
+        edit.configure_cluster(Cluster::parse("my-c").unwrap());
+        let fleet = edit.finish();
+        assert!(
+            fleet.group_by_label("my-c", "g").is_none(),
+            "a configured cluster without groups owns its name"
+        );
+        assert!(fleet.group_by_label("my_c", "g").is_some());
     }
 }

@@ -1,4 +1,7 @@
 //! Sockets without protocols: how we bind, accept, limit and stop. Knows nothing of DNS or Kafka.
 
+pub mod prefixed;
+pub mod proxy;
 pub mod tcp;
+pub mod tls;
 pub mod udp;

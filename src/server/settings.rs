@@ -35,6 +35,7 @@ pub fn follow(config: &Config) -> registry::follow::Settings {
         groups.extend(cluster.groups.iter().map(|group| (cluster.name.clone(), group.clone())));
     }
     registry::follow::Settings {
+        clusters: config.clusters.iter().map(|cluster| cluster.name.clone()).collect(),
         groups,
         resync: config.registry.resync,
         stale_max: config.registry.stale_max,

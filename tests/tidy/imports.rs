@@ -26,7 +26,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
 ];
 
 /// Crate -> the modules that may name it: a crate's types that leak make the next release of that crate a rewrite.
-const CRATES: [(&str, &[&str]); 17] = [
+const CRATES: &[(&str, &[&str])] = &[
     ("hickory_proto", &["dns::wire", "dns::zone_file"]),
     ("hickory_server", &["dns::encrypted"]),
     ("kafka_protocol", &["kafka"]),
@@ -34,10 +34,14 @@ const CRATES: [(&str, &[&str]); 17] = [
     ("axum", &["admin"]),
     ("hyper", &["admin"]),
     ("tower", &["admin"]),
-    ("ureq", &["cli", "registry::remote"]),
+    ("ureq", &["cli", "registry::remote", "agent::detect"]),
     ("prometheus", &["telemetry"]),
-    ("arc_swap", &["view", "kafka::service"]), // the latter keeps what it derived from a snapshot, nothing of its own
+    ("arc_swap", &["view", "kafka::service", "net::tls"]), // the latter two keep what they derived, nothing shared
     ("hyper_util", &["admin"]),
+    ("rustls", &["net::tls", "agent::detect"]),
+    ("tokio_rustls", &["net::tls"]),
+    ("x509_cert", &["net::tls"]),
+    ("ipnet", &["net::proxy"]),
     ("nix", &["net"]),
     ("socket2", &["net"]),
     ("toml", &["config"]),

@@ -13,6 +13,7 @@ use crate::limits::registry as limits;
 use crate::model::{Agent, AgentId, AgentKey, Cluster, Departed, GroupName, Lease, Moment, Record, Source};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ const SLACK_MILLIS: u64 = 50;
 /// How a registry is followed.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Clusters that exist whether or not a group was seen: those that the configuration names.
+    pub clusters: Vec<Cluster>,
     /// Groups that exist whether or not an agent was seen: those that listeners and the configuration name.
     pub groups: Vec<GroupId>,
     /// How often everything is compared with a full scan.
@@ -48,6 +51,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            clusters: Vec::new(),
             groups: Vec::new(),
             resync: limits::RESYNC.default,
             stale_max: limits::STALE_MAX.default,
@@ -76,6 +80,8 @@ pub struct Holdings {
     held: HashMap<RawKey, Held>,
     groups: HashMap<GroupId, Members>,
     refused: BTreeMap<RawKey, Bad>,
+    /// Hashes of key and reason of refusals that are not shown.
+    unshown: HashMap<u64, u64>,
     catalogs: BTreeMap<Cluster, Listed>,
     expiries: BinaryHeap<Reverse<(Moment, RawKey)>>,
     /// Those that ran out lately, should it turn out that the registry was lost before they did.
@@ -117,6 +123,11 @@ struct Members {
     forget_at: Option<Moment>,
 }
 
+/// For telling whether something was met before, within this process.
+fn hash(what: impl Hash) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(what)
+}
+
 /// A refused record.
 #[derive(Debug)]
 struct Bad {
@@ -140,6 +151,7 @@ impl Holdings {
             held: HashMap::new(),
             groups,
             refused: BTreeMap::new(),
+            unshown: HashMap::new(),
             catalogs: BTreeMap::new(),
             expiries: BinaryHeap::new(),
             lapsed: VecDeque::new(),
@@ -312,6 +324,9 @@ impl Holdings {
 
     /// The key is good or gone: what it was refused for is over.
     fn accept(&mut self, key: &RawKey) -> Outcome {
+        if !self.unshown.is_empty() {
+            self.unshown.remove(&hash(key));
+        }
         match self.refused.remove(key) {
             None => Outcome::Same,
             Some(_) => {
@@ -333,16 +348,35 @@ impl Holdings {
             bad.scan = self.scan;
             return Outcome::Same;
         }
+        let shown = self.refused.len() < limits::REFUSALS || self.refused.contains_key(key);
+        if !shown && !self.is_news(key, &reason) {
+            return Outcome::Same;
+        }
         self.refusals += 1;
         self.warn(at, || {
             let key = shown_key(key);
             tracing::warn!(key, reason, "a record was refused; correct what writes it");
         });
-        if self.refused.len() < limits::REFUSALS || self.refused.contains_key(key) {
-            self.refused.insert(RawKey::clone(key), Bad { reason, scan: self.scan });
-            self.changes.refused = true;
+        if !shown {
+            return Outcome::Same;
         }
+        self.refused.insert(RawKey::clone(key), Bad { reason, scan: self.scan });
+        self.changes.refused = true;
         Outcome::Changed
+    }
+
+    /// Whether a refusal that is not shown, for too many are, was not met before. Beyond what is remembered even of
+    /// those, nothing is news: it must not be logged and counted again with each scan.
+    fn is_news(&mut self, key: &RawKey, reason: &str) -> bool {
+        let (key, reason) = (hash(key), hash(reason));
+        match self.unshown.get(&key) {
+            Some(before) if *before == reason => false,
+            None if self.unshown.len() >= limits::REFUSALS_UNSHOWN => false,
+            _ => {
+                self.unshown.insert(key, reason);
+                true
+            }
+        }
     }
 
     /// Logs, but at most 20 lines a second: what is written to the registry must not fill the disk.

@@ -280,6 +280,10 @@ fn rubbish_is_bounded_and_publishes_seldom() {
     assert!(scene.publishes <= before + 1, "{} publications", scene.publishes);
     scene.pass(100);
     assert_eq!(scene.fleet.refused().len(), limits::REFUSALS);
+    for i in 0..2 * limits::REFUSALS {
+        scene.see(&format!("a{i}"), b"rubbish".to_vec(), LEASE);
+    }
+    assert_eq!(scene.holdings.refusals(), 2 * limits::REFUSALS as u64, "read again, nothing is news");
 }
 
 #[test]
