@@ -284,7 +284,7 @@ fn a_rolling_restart_of_all_agents_is_not_noticed() {
         wait_for("the new agent", DEADLINE, || gate.record(&world.redis).contains("\"ready\""));
     }
     let mut failed = Vec::new();
-    for (name, writer, mut reader) in running.drain(..) {
+    for (name, writer, reader) in running.drain(..) {
         let written = writer.stop();
         let acked = written.acked();
         wait_for("the consumer to catch up", DEADLINE, || {
