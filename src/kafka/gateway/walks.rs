@@ -52,7 +52,10 @@ fn through<M: Encodable + Decodable>(key: ApiKey, version: i16, body: &M) -> M {
             Err(error) => assert_ne!(error, Malformed::Text),
         }
     }
-    assert!(walk(key, version, &[&sent[..], &[0]].concat(), 9).is_err(), "a byte too many");
+    // The cover of endpoints reaches to the frame's end, whatever stands there.
+    if let Ok((_, blotted)) = walk(key, version, &[&sent[..], &[0]].concat(), 9) {
+        assert!(blotted && matches!(key, ApiKey::ShareFetch | ApiKey::ShareAcknowledge), "a byte too many");
+    }
     let header = usize::from(key.response_header_version(version) == 1);
     let mut rest = Bytes::copy_from_slice(&whole[header..]);
     let read = M::decode(&mut rest, version).unwrap();
