@@ -55,6 +55,8 @@ pub struct Registry {
     pub url: Secret,
     /// The password, if it stands beside the URL.
     pub password: Option<SecretSource>,
+    /// Certificates of a TLS connection.
+    pub tls: RegistryTls,
     /// What registry keys begin with.
     pub prefix: String,
     /// Time between full scans.
@@ -69,6 +71,15 @@ pub struct Registry {
     pub departed_grace: Duration,
     /// Most agents held.
     pub max_agents: usize,
+}
+
+/// The registry's certificates, all PEM files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegistryTls {
+    /// Authorities; `None` for the system's.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// `[dns]`.
@@ -156,10 +167,68 @@ pub struct ListenerConfig {
     pub listen: SocketAddr,
     /// Its cluster.
     pub cluster: Cluster,
-    /// The group of everybody who connects.
-    pub group: GroupName,
+    /// Whose clients come.
+    pub clients: GroupBy,
     /// The zone of clients that name none.
     pub zone: Option<Zone>,
+    /// TLS, if it is spoken.
+    pub tls: Option<TlsConfig>,
+    /// Proxies in front, if they tell who the client is.
+    pub proxy: Option<ProxyConfig>,
+}
+
+/// What tells the group of a listener's clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupBy {
+    /// The listener: everybody is of this group.
+    Listener(GroupName),
+    /// Each connection.
+    Connection {
+        /// By the server name of TLS, below any of the zones.
+        sni: bool,
+        /// By its source address, if that is an agent's.
+        source: bool,
+    },
+}
+
+impl std::fmt::Display for GroupBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Listener(group) => group.fmt(f),
+            Self::Connection { .. } => f.write_str("*"),
+        }
+    }
+}
+
+/// A listener's TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Certificates with their keys; the first is the default.
+    pub identities: Vec<(PathBuf, PathBuf)>,
+    /// Whether clients show certificates.
+    pub clients: ClientAuth,
+    /// Longest handshake.
+    pub handshake: Duration,
+}
+
+/// Whether clients show certificates, and the file of the authorities that make them good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// They are not asked.
+    Off,
+    /// They may.
+    Optional(PathBuf),
+    /// They must.
+    Required(PathBuf),
+}
+
+/// Proxies in front of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyConfig {
+    /// Whether everybody must come through one.
+    pub required: bool,
+    /// Their networks.
+    pub trusted: Vec<String>,
 }
 
 /// `[admin]`.

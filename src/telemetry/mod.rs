@@ -5,6 +5,7 @@ pub mod dns;
 pub mod kafka;
 pub mod registry;
 pub mod tcp;
+pub mod tls;
 
 use prometheus::Registry;
 use std::sync::Arc;
