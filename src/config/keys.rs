@@ -93,7 +93,7 @@ pub const SECTIONS: &[Section] = &[
     Section {
         name: "kafka.listener",
         repeated: true,
-        meaning: "A Kafka bootstrap address. Whoever connects to it belongs to one group and is told of no other: its `group`, else the one that `group_by_sni` or `group_by_source` finds, else the connection is closed.",
+        meaning: "A Kafka bootstrap address. Whoever connects to it belongs to one group and is told of no other: the listener's, else the one that its server name or its address tells, else the connection is closed.",
         keys: LISTENER,
     },
     Section {

@@ -136,3 +136,77 @@ pub(super) fn together(
         problems.error(section.origin("group_by_sni"), what, hint);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{ClientAuth, Environment, Error, GroupBy, ListenerConfig, parse};
+    use std::path::{Path, PathBuf};
+
+    const TLS: &str = "certificates = [\"a.pem\", \"b.pem\"]\n";
+
+    /// A listener with these lines; or all problems, in one text.
+    fn listener(lines: &str) -> Result<ListenerConfig, String> {
+        let text = format!(
+            "[registry]\nurl = \"memory:\"\n[[dns.zone]]\napex = \"kafka.example\"\n[[cluster]]\nname = \"prod\"\n\
+             [[kafka.listener]]\nlisten = \"127.0.0.1:0\"\ncluster = \"prod\"\n{lines}"
+        );
+        match parse(Path::new("some/f.toml"), &text, &Environment::default()) {
+            Ok(config) => Ok(config.kafka.listeners[0].clone()),
+            Err(Error::Invalid(problems)) => {
+                Err(problems.iter().map(|problem| format!("{}\n", problem.message)).collect())
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_listener_says_whose_clients_come_in_one_way() {
+        let by = |sni, source| GroupBy::Connection { sni, source };
+        assert_eq!(listener(&format!("{TLS}group_by_sni = true")).unwrap().clients, by(true, false));
+        assert_eq!(listener("group_by_source = true").unwrap().clients, by(false, true));
+        assert_eq!(listener("group = \"vpc-1\"").unwrap().clients.to_string(), "vpc-1");
+        for (lines, wanted) in [
+            ("", "nothing tells the group of its clients\n"),
+            ("group_by_sni = false", "nothing tells the group of its clients\n"),
+            ("group = \"vpc-1\"\ngroup_by_source = true", "nothing else can tell the group\n"),
+            ("group_by_sni = true", "without TLS clients ask for no server name\n"),
+            ("group = \"-\u{e9}\"", "no name for a group"),
+        ] {
+            let said = listener(lines).unwrap_err();
+            assert!(said.contains(wanted), "{lines}: {said}");
+            assert_eq!(said.lines().count(), 1, "one mistake is one problem: {said}");
+        }
+    }
+
+    #[test]
+    fn keys_of_tls_and_proxies_hang_together() {
+        let tls = |lines: &str| listener(&format!("group = \"a\"\n{lines}")).unwrap().tls.unwrap();
+        let both = |name: &str| (PathBuf::from("some").join(name), PathBuf::from("some").join(name));
+        assert_eq!(tls(TLS).identities, [both("a.pem"), both("b.pem")], "files that hold both");
+        let own = tls(
+            "certificates = [\"a.pem\"]\nkeys = [\"a.key\"]\nclient_auth = \"optional\"\nclient_ca = \"c\"",
+        );
+        assert_eq!(own.identities, [("some/a.pem".into(), "some/a.key".into())]);
+        assert_eq!(own.clients, ClientAuth::Optional("some/c".into()));
+        let proxy = listener(
+            "group = \"a\"\nproxy_protocol = \"required\"\ntrusted_proxies = [\"10.0.0.0/24\", \"::1\"]",
+        );
+        assert!(proxy.unwrap().proxy.unwrap().required);
+        for (lines, wanted) in [
+            ("keys = [\"a.key\"]", "keys without certificates"),
+            ("client_auth = \"required\"", "client_auth without certificates"),
+            ("certificates = [\"a\"]\nkeys = [\"b\", \"c\"]", "1 certificates and 2 keys"),
+            ("certificates = [\"a\"]\nclient_auth = \"required\"", "client_auth without client_ca"),
+            ("certificates = [\"a\"]\nclient_ca = \"b\"", "no client is asked"),
+            ("certificates = [\"\"]\nkeys = [\"b\"]", "an empty path"),
+            ("proxy_protocol = \"required\"", "proxy_protocol without trusted_proxies"),
+            ("proxy_protocol = \"optional\"\ntrusted_proxies = []", "without trusted_proxies"),
+            ("trusted_proxies = [\"10.0.0.1\"]", "proxy_protocol is off"),
+            ("proxy_protocol = \"required\"\ntrusted_proxies = [\"10.0.0.0/33\"]", "is no network"),
+        ] {
+            let said = listener(&format!("group = \"a\"\n{lines}")).unwrap_err();
+            assert!(said.contains(wanted), "{lines}: {said}");
+            assert_eq!(said.lines().count(), 1, "one mistake is one problem: {said}");
+        }
+    }
+}
