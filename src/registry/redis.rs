@@ -179,7 +179,7 @@ impl RedisStore {
                     Error::Tls(_) => "check ca_file, certificate_file and key_file",
                     Error::Unreachable(..) if self.tls.is_some() => {
                         "check host, port and firewall, that TLS is spoken there (tls-port), and that ca_file names the \
-                         authority of its certificate"
+                         authority of its certificate; SSL_CERT_FILE and SSL_CERT_DIR, if set, must be readable even so"
                     }
                     Error::Unreachable(..) => {
                         "check host, port and firewall, and that the server is Redis 6 or later"

@@ -128,20 +128,23 @@ fn the_systems_authorities_count_where_no_file_is_named() {
     let secure = Secure::start("no");
     let ca = secure.ca();
     let check = |registry: &str, bundle: &str| {
-        let environment = [("SSL_CERT_FILE", bundle), ("SSL_CERT_DIR", "/nonexistent")];
-        let ran = fingerpost_run_with(&["check", "--config", &secure.config(registry)], &environment);
+        let config = secure.config(registry);
+        let ran = fingerpost_run_with(&["check", "--config", &config], &[("SSL_CERT_FILE", bundle)]);
         (ran.code(), ran.stdout + &ran.stderr)
     };
     let url = format!("url = \"{}\"", secure.url());
     let (code, said) = check(&url, ca.to_str().unwrap());
     assert_eq!(code, 0, "{said}");
+    let other = TempDir::new().unwrap();
+    let stranger = Authority::new("Another").write(other.path());
+    let (code, said) = check(&url, stranger.to_str().unwrap());
+    assert!(code == 69 && said.contains("UnknownIssuer"), "{said}");
     let own = format!("{url}\nca_file = \"{}\"", ca.display());
-    let empty = secure.folder.path().join("empty.pem");
-    std::fs::write(&empty, "").unwrap();
-    for bundle in ["/nonexistent/bundle.pem", empty.to_str().unwrap()] {
-        let (code, said) = check(&own, bundle);
-        eprintln!("ca_file with {bundle}: {code} {said}");
-    }
-    let (code, said) = check(&url, "/nonexistent/bundle.pem");
-    assert_ne!(code, 0, "{said}");
+    let (code, said) = check(&own, stranger.to_str().unwrap());
+    assert_eq!(code, 0, "the file that is named counts: {said}");
+    let wrong = format!("{url}\nca_file = \"{}\"", stranger.display());
+    let (code, said) = check(&wrong, ca.to_str().unwrap());
+    assert!(code == 69 && said.contains("UnknownIssuer"), "and it alone: {said}");
+    let (code, said) = check(&own, "/nonexistent/bundle.pem");
+    assert!(code == 69 && said.contains("SSL_CERT_FILE"), "documented in docs/registry.md: {said}");
 }
