@@ -3,6 +3,7 @@
 //! [`load`] reads everything and reports every problem at once, each with file, line and column. The keys are one
 //! table, [`keys::SECTIONS`]; `examples/fingerpost.toml` and `docs/config.md` follow it and are tested against it.
 
+mod entry;
 mod environment;
 pub mod keys;
 mod node;
@@ -13,6 +14,7 @@ mod resolve;
 mod secret;
 mod value;
 
+pub use entry::{ClientAuth, GroupBy, ProxyConfig, RegistryTls, TlsConfig};
 pub use environment::Environment;
 pub use problem::{Origin, Problem, Severity};
 pub use secret::{Secret, SecretError, SecretSource, read_secret_file, shown_url};
@@ -71,15 +73,6 @@ pub struct Registry {
     pub departed_grace: Duration,
     /// Most agents held.
     pub max_agents: usize,
-}
-
-/// The registry's certificates, all PEM files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RegistryTls {
-    /// Authorities; `None` for the system's.
-    pub ca: Option<PathBuf>,
-    /// Our own certificate and its key.
-    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// `[dns]`.
@@ -175,60 +168,6 @@ pub struct ListenerConfig {
     pub tls: Option<TlsConfig>,
     /// Proxies in front, if they tell who the client is.
     pub proxy: Option<ProxyConfig>,
-}
-
-/// What tells the group of a listener's clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GroupBy {
-    /// The listener: everybody is of this group.
-    Listener(GroupName),
-    /// Each connection.
-    Connection {
-        /// By the server name of TLS, below any of the zones.
-        sni: bool,
-        /// By its source address, if that is an agent's.
-        source: bool,
-    },
-}
-
-impl std::fmt::Display for GroupBy {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Listener(group) => group.fmt(f),
-            Self::Connection { .. } => f.write_str("*"),
-        }
-    }
-}
-
-/// A listener's TLS.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsConfig {
-    /// Certificates with their keys; the first is the default.
-    pub identities: Vec<(PathBuf, PathBuf)>,
-    /// Whether clients show certificates.
-    pub clients: ClientAuth,
-    /// Longest handshake.
-    pub handshake: Duration,
-}
-
-/// Whether clients show certificates, and the file of the authorities that make them good.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientAuth {
-    /// They are not asked.
-    Off,
-    /// They may.
-    Optional(PathBuf),
-    /// They must.
-    Required(PathBuf),
-}
-
-/// Proxies in front of a listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProxyConfig {
-    /// Whether everybody must come through one.
-    pub required: bool,
-    /// Their networks.
-    pub trusted: Vec<String>,
 }
 
 /// `[admin]`.
@@ -566,6 +505,11 @@ listen = "127.0.0.1:8053"
                 )
             })
             .collect();
+        // Certificates and proxies have no use while what they are for is off.
+        let all = all
+            .replace("url = \"redis://", "url = \"rediss://")
+            .replace("client_auth = \"off\"", "client_auth = \"required\"")
+            .replace("proxy_protocol = \"off\"", "proxy_protocol = \"required\"");
         let config = with(&all, &[]).unwrap_or_else(|error| panic!("{error:?} in {all}"));
         assert_eq!(config.admin.tokens.len(), 2);
     }
