@@ -79,7 +79,7 @@ async fn serve(tls: ServerTls, stream: tokio::net::TcpStream, failures: Arc<Mute
     }
     let mut bytes = [0; 1024];
     while let Ok(got) = stream.read(&mut bytes).await {
-        if got == 0 || stream.write_all(&bytes[..got]).await.is_err() {
+        if got == 0 || stream.write_all(&bytes[..got]).await.is_err() || stream.flush().await.is_err() {
             break;
         }
     }
