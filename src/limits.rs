@@ -186,6 +186,14 @@ pub mod kafka {
     pub const CLIENTS: usize = 100_000;
     /// Turns (cluster, group, zone) of the round robin.
     pub const TURNS: usize = 100_000;
+    /// How long the end of a TLS connection may take to be said.
+    pub const FAREWELL: Duration = Duration::from_millis(200);
+    /// Groups whose derived state one listener keeps, some kilobytes each; beyond it those without a connection go.
+    pub const GROUPS: usize = 16_384;
+    /// Time between two lines in the log about connections without a group: anyone can cause them.
+    pub const REFUSAL_LINES: Duration = Duration::from_secs(10);
+    /// Longest host name of a client that a log repeats, in bytes (RFC 1035 §2.3.4 allows no longer ones).
+    pub const NAME_BYTES: usize = 255;
     /// Zones that metrics name; further ones are counted as `other`.
     pub const ZONE_LABELS: usize = 256;
 }

@@ -14,7 +14,7 @@ pub(super) fn serving(addresses: &Addresses) -> String {
         let _ = writeln!(text, "dns    {address}  udp, tcp");
     }
     for kafka in &addresses.kafka {
-        let _ = writeln!(text, "kafka  {}  {}/{}", kafka.address, kafka.cluster, kafka.group);
+        let _ = writeln!(text, "kafka  {}  {}/{}", kafka.address, kafka.cluster, kafka.clients);
     }
     let _ = writeln!(text, "admin  http://{}", addresses.admin);
     text

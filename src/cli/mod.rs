@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    crate::net::tls::set_process_default(); // for the registry's client, which makes its own TLS
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -2,7 +2,7 @@
 //! messages, `examples/fingerpost.toml` and `docs/config.md` all follow this table.
 
 use super::value::Kind;
-use crate::limits::{admin, dns, kafka, registry, tcp};
+use crate::limits::{admin, dns, kafka, registry, tcp, tls};
 
 /// A section: `[name]`, or `[[name]]` if it may be repeated.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub enum Fallback {
     Required(&'static str),
     /// Nothing holds; an example of a value as TOML.
     Absent(&'static str),
+    /// The same, of a key that most have: the example file has it too.
+    Usual(&'static str),
     /// This value, as TOML.
     Is(&'static str),
 }
@@ -69,7 +71,7 @@ const fn from(mut key: Key, environment: &'static str) -> Key {
     key
 }
 
-use Fallback::{Absent, Is, Required};
+use Fallback::{Absent, Is, Required, Usual};
 
 /// Every section.
 pub const SECTIONS: &[Section] = &[
@@ -91,7 +93,7 @@ pub const SECTIONS: &[Section] = &[
     Section {
         name: "kafka.listener",
         repeated: true,
-        meaning: "A Kafka bootstrap address. Whoever connects to it belongs to its group and is told of no other.",
+        meaning: "A Kafka bootstrap address. Whoever connects to it belongs to one group and is told of no other: the listener's, else the one that its server name or its address tells, else the connection is closed.",
         keys: LISTENER,
     },
     Section {
@@ -115,7 +117,7 @@ const REGISTRY: &[Key] = &[
             "url",
             Kind::Url,
             Required("\"redis://127.0.0.1:6379\""),
-            "`redis://[user[:password]@]host:port[/db]`, `redis+unix:///path`, or `memory:` for a registry within this process (one server, heartbeats over the admin API only).",
+            "`redis://[user[:password]@]host:port[/db]`, the same over TLS with `rediss://`, `redis+unix:///path`, or `memory:` for a registry within this process (one server, heartbeats over the admin API only).",
         ),
         "FINGERPOST_REGISTRY_URL",
     ),
@@ -136,6 +138,24 @@ const REGISTRY: &[Key] = &[
             "The password itself. Meant for the environment variable; prefer `password_file` in files.",
         ),
         "FINGERPOST_REGISTRY_PASSWORD",
+    ),
+    key(
+        "ca_file",
+        Kind::Path,
+        Absent("\"/etc/fingerpost/redis-ca.pem\""),
+        "With `rediss://`: the authorities (PEM) that the registry's certificate is verified with; without it those of the system.",
+    ),
+    key(
+        "certificate_file",
+        Kind::Path,
+        Absent("\"/etc/fingerpost/redis-client.pem\""),
+        "With `rediss://`: the certificate (PEM) that this server shows.",
+    ),
+    key(
+        "key_file",
+        Kind::Path,
+        Absent("\"/etc/fingerpost/redis-client.key\""),
+        "The key (PEM) of `certificate_file`.",
     ),
     key(
         "prefix",
@@ -295,12 +315,66 @@ const KAFKA: &[Key] = &[
 const LISTENER: &[Key] = &[
     key("listen", Kind::Address, Required("\"127.0.0.1:9092\""), "Its address. Port 0 takes a free one."),
     key("cluster", Kind::Cluster, Required("\"prod\""), "The cluster: the name of a `[[cluster]]`."),
-    key("group", Kind::Group, Required("\"vpc-1\""), "The group of everybody who connects here."),
+    key("group", Kind::Group, Usual("\"vpc-1\""), "The group of everybody who connects here."),
+    key(
+        "group_by_sni",
+        Kind::Flag,
+        Is("false"),
+        "Without `group`: the server name that the client asked for by TLS tells its group: `<group>.<cluster>.<apex>`, or one label before it. A proxy that ends TLS can pass the name on.",
+    ),
+    key(
+        "group_by_source",
+        Kind::Flag,
+        Is("false"),
+        "Without `group`, and where no server name told it: the group whose agents registered the client's address, if it is the only one. For agents that pass on their clients' requests.",
+    ),
     key(
         "zone",
         Kind::Zone,
         Absent("\"us-east-1a\""),
         "The zone of clients that name none in their client.id.",
+    ),
+    key(
+        "certificates",
+        Kind::Paths,
+        Absent("[\"/etc/fingerpost/kafka.pem\"]"),
+        "Switches TLS on. Certificate chains (PEM): clients get the one with the name they ask for, else the first. Files are read again when they change.",
+    ),
+    key(
+        "keys",
+        Kind::Paths,
+        Absent("[\"/etc/fingerpost/kafka.key\"]"),
+        "The keys (PEM) of `certificates`, in the same order; may be left out where each file holds both.",
+    ),
+    key(
+        "client_auth",
+        Kind::Word(&["off", "optional", "required"]),
+        Is("\"off\""),
+        "Whether clients show certificates. Whom one names is logged (debug); it grants nothing.",
+    ),
+    key(
+        "client_ca",
+        Kind::Path,
+        Absent("\"/etc/fingerpost/clients-ca.pem\""),
+        "The authorities (PEM) whose client certificates are good.",
+    ),
+    key(
+        "handshake_timeout",
+        Kind::time(&tls::HANDSHAKE),
+        Is("\"10s\""),
+        "A TLS handshake that takes longer is given up.",
+    ),
+    key(
+        "proxy_protocol",
+        Kind::Word(&["off", "optional", "required"]),
+        Is("\"off\""),
+        "Whether load balancers in front tell the client's address by the PROXY protocol (version 1 or 2). `optional` takes clients without it, too.",
+    ),
+    key(
+        "trusted_proxies",
+        Kind::Networks,
+        Absent("[\"10.0.0.0/24\"]"),
+        "Networks of those load balancers. Whoever is in them can be any client he likes.",
     ),
 ];
 

@@ -3,6 +3,7 @@
 //! [`load`] reads everything and reports every problem at once, each with file, line and column. The keys are one
 //! table, [`keys::SECTIONS`]; `examples/fingerpost.toml` and `docs/config.md` follow it and are tested against it.
 
+mod entry;
 mod environment;
 pub mod keys;
 mod node;
@@ -13,6 +14,7 @@ mod resolve;
 mod secret;
 mod value;
 
+pub use entry::{ClientAuth, GroupBy, ProxyConfig, RegistryTls, TlsConfig};
 pub use environment::Environment;
 pub use problem::{Origin, Problem, Severity};
 pub use secret::{Secret, SecretError, SecretSource, read_secret_file, shown_url};
@@ -55,6 +57,8 @@ pub struct Registry {
     pub url: Secret,
     /// The password, if it stands beside the URL.
     pub password: Option<SecretSource>,
+    /// Certificates of a TLS connection.
+    pub tls: RegistryTls,
     /// What registry keys begin with.
     pub prefix: String,
     /// Time between full scans.
@@ -156,10 +160,14 @@ pub struct ListenerConfig {
     pub listen: SocketAddr,
     /// Its cluster.
     pub cluster: Cluster,
-    /// The group of everybody who connects.
-    pub group: GroupName,
+    /// Whose clients come.
+    pub clients: GroupBy,
     /// The zone of clients that name none.
     pub zone: Option<Zone>,
+    /// TLS, if it is spoken.
+    pub tls: Option<TlsConfig>,
+    /// Proxies in front, if they tell who the client is.
+    pub proxy: Option<ProxyConfig>,
 }
 
 /// `[admin]`.
@@ -501,6 +509,11 @@ listen = "127.0.0.1:8053"
                 )
             })
             .collect();
+        // Certificates and proxies have no use while what they are for is off.
+        let all = all
+            .replace("url = \"redis://", "url = \"rediss://")
+            .replace("client_auth = \"off\"", "client_auth = \"required\"")
+            .replace("proxy_protocol = \"off\"", "proxy_protocol = \"required\"");
         let config = with(&all, &[]).unwrap_or_else(|error| panic!("{error:?} in {all}"));
         assert_eq!(config.admin.tokens.len(), 2);
     }

@@ -20,6 +20,8 @@ pub(super) struct Found {
 pub(super) struct Instance {
     pub(super) at: Origin,
     pub(super) values: BTreeMap<&'static str, Found>,
+    /// Keys that were given, those that were refused included.
+    pub(super) given: Vec<&'static str>,
 }
 
 /// All sections of a document.
@@ -129,7 +131,7 @@ fn instance(
     problems: &mut Problems,
 ) -> Instance {
     report_unknown_keys(section, entries, problems);
-    let mut values = BTreeMap::new();
+    let (mut values, mut given) = (BTreeMap::new(), Vec::new());
     for key in section.keys {
         let full = format!("{}.{}", section.name, key.name);
         let Some(literal) = literal(key, entries, environment) else {
@@ -138,16 +140,22 @@ fn instance(
             }
             continue;
         };
+        if literal.at != Origin::Default {
+            given.push(key.name);
+        }
         if let Some(value) = key.kind.read(&full, &literal, problems) {
             values.insert(key.name, Found { value, origin: literal.at });
         }
     }
-    Instance { at, values }
+    Instance { at, values, given }
 }
 
 fn how_to_add(section: &Section, key: &Key) -> String {
     let example = match key.default {
-        Fallback::Required(example) | Fallback::Absent(example) | Fallback::Is(example) => example,
+        Fallback::Required(example)
+        | Fallback::Usual(example)
+        | Fallback::Absent(example)
+        | Fallback::Is(example) => example,
     };
     let variable = key.environment.map(|name| format!(", or set {name}")).unwrap_or_default();
     format!("add {} = {example} under {}{variable}", key.name, section.head())
@@ -162,7 +170,7 @@ fn literal(key: &Key, entries: &[Entry], environment: &Environment) -> Option<No
         Some(entry) => Some(entry.value.clone()),
         None => match key.default {
             Fallback::Is(default) => Some(node::parse_default(default)),
-            Fallback::Required(_) | Fallback::Absent(_) => None,
+            Fallback::Required(_) | Fallback::Usual(_) | Fallback::Absent(_) => None,
         },
     }
 }

@@ -41,10 +41,13 @@ fn describe(text: &mut String, section: &Section, key: &Key) {
         let _ = writeln!(text, "# ({})", notes.join("; "));
     }
     let line = match key.default {
-        Fallback::Is(value) | Fallback::Required(value) if !is_left_out(section) => {
+        Fallback::Is(value) | Fallback::Required(value) | Fallback::Usual(value) if !is_left_out(section) => {
             format!("{} = {value}", key.name)
         }
-        Fallback::Is(value) | Fallback::Required(value) | Fallback::Absent(value) => {
+        Fallback::Is(value)
+        | Fallback::Required(value)
+        | Fallback::Usual(value)
+        | Fallback::Absent(value) => {
             format!("#{} = {value}", key.name)
         }
     };
@@ -70,7 +73,7 @@ pub fn tables() -> String {
             let default = match key.default {
                 Fallback::Is(value) => format!("`{value}`"),
                 Fallback::Required(_) => "**required**".to_owned(),
-                Fallback::Absent(_) => "none".to_owned(),
+                Fallback::Absent(_) | Fallback::Usual(_) => "none".to_owned(),
             };
             let variable = key.environment.map(|name| format!(" Environment: `{name}`.")).unwrap_or_default();
             let takes = takes(key.kind);
@@ -86,6 +89,8 @@ fn takes(kind: Kind) -> String {
         Kind::Text => "text",
         Kind::Secret => "secret",
         Kind::Path => "path",
+        Kind::Paths => "list of paths",
+        Kind::Networks => "list of networks",
         Kind::Url => "URL",
         Kind::DnsName => "DNS name",
         Kind::Cluster | Kind::Group | Kind::Zone => "label",

@@ -1,13 +1,15 @@
 //! From valid values to a configuration that is valid as a whole: what must be unique, what must exist, what must
 //! not be open to the world.
 
+mod listener;
+
 use super::problem::{Origin, Problems, nearest};
 use super::read::{Document, Found, Instance};
 use super::secret::{Secret, SecretSource, shown_url};
 use super::value::{TopicSource, Value};
 use super::{
-    Admin, ClusterConfig, Config, Dns, EmptyPolicy, Kafka, ListenerConfig, Log, LogFormat, Registry, Setting,
-    TokenConfig, ZoneConfig,
+    Admin, ClusterConfig, Config, Dns, EmptyPolicy, GroupBy, Kafka, ListenerConfig, Log, LogFormat, Registry,
+    RegistryTls, Setting, TokenConfig, ZoneConfig,
 };
 use crate::model::{Cluster, GroupName, Zone};
 use std::net::{IpAddr, SocketAddr};
@@ -17,7 +19,7 @@ use std::time::Duration;
 /// Resolves a document. `None` only if a value that is needed was refused, which was reported.
 pub(super) fn resolve(document: &Document, folder: &Path, problems: &mut Problems) -> Option<Config> {
     let mut clusters = clusters(document, problems);
-    let listeners = listeners(document, &mut clusters, problems);
+    let listeners = listeners(document, folder, &mut clusters, problems);
     let dns = dns(document, folder, problems);
     let admin = admin(document, folder, problems);
     let registry = registry(document, folder, problems);
@@ -52,6 +54,7 @@ fn registry(document: &Document, folder: &Path, problems: &mut Problems) -> Opti
     Some(Registry {
         url: Secret::new(url),
         password,
+        tls: registry_tls(section, folder, problems),
         prefix: prefix.to_owned(),
         resync: section.time("resync")?,
         operation_timeout: section.time("operation_timeout")?,
@@ -60,6 +63,25 @@ fn registry(document: &Document, folder: &Path, problems: &mut Problems) -> Opti
         departed_grace: section.time("departed_grace")?,
         max_agents: section.number("max_agents")?,
     })
+}
+
+/// Certificates of a TLS connection to the registry, which only a TLS address can use.
+fn registry_tls(section: &Instance, folder: &Path, problems: &mut Problems) -> RegistryTls {
+    let file = |key: &str| section.text(key).map(|file| find_file(folder, Path::new(file)));
+    let (ca, certificate, key) = (file("ca_file"), file("certificate_file"), file("key_file"));
+    let secure =
+        section.text("url").is_none_or(|url| url.starts_with("rediss:") || url.starts_with("valkeys:"));
+    let given = ["ca_file", "certificate_file", "key_file"].into_iter().find(|key| section.is_given(key));
+    if let Some(name) = given.filter(|_| !secure) {
+        let hint = Some("write url = \"rediss://…\"".to_owned());
+        problems.error(section.origin(name), format!("registry.{name}: the URL is no TLS address"), hint);
+    }
+    if certificate.is_some() != key.is_some() {
+        let what = "registry: certificate_file and key_file belong together";
+        let one = if certificate.is_some() { "certificate_file" } else { "key_file" };
+        problems.error(section.origin(one), what, None);
+    }
+    RegistryTls { ca, identity: certificate.zip(key) }
 }
 
 fn dns(document: &Document, folder: &Path, problems: &mut Problems) -> Option<Dns> {
@@ -156,16 +178,27 @@ fn clusters(document: &Document, problems: &mut Problems) -> Vec<(Origin, Cluste
 
 fn listeners(
     document: &Document,
+    folder: &Path,
     clusters: &mut [(Origin, ClusterConfig)],
     problems: &mut Problems,
 ) -> Vec<ListenerConfig> {
     let mut listeners = Vec::new();
     for section in document.all("kafka.listener") {
         let cluster = section.cluster("cluster");
-        let group = section.groups("group").into_iter().next();
+        let clients = listener::clients(section, problems);
+        let tls = listener::tls(section, folder, problems);
+        let proxy = listener::proxy(section, problems);
+        if let Some(clients) = &clients {
+            let zones = document.all("dns.zone").len();
+            listener::together(section, clients, tls.is_some() || proxy.is_some(), zones, problems);
+        }
         if let Some(name) = &cluster {
+            let group = match &clients {
+                Some(GroupBy::Listener(group)) => Some(group.clone()),
+                _ => None,
+            };
             match clusters.iter_mut().find(|(_, cluster)| cluster.name == *name) {
-                Some((_, cluster)) => cluster.groups.extend(group.clone()),
+                Some((_, cluster)) => cluster.groups.extend(group),
                 None => {
                     let known = clusters.iter().map(|(_, cluster)| cluster.name.as_str());
                     let hint = nearest(name.as_str(), known)
@@ -176,8 +209,15 @@ fn listeners(
             }
         }
         let listen = section.addresses("listen").and_then(|all| all.first().copied());
-        if let (Some(listen), Some(cluster), Some(group)) = (listen, cluster, group) {
-            listeners.push(ListenerConfig { listen, cluster, group, zone: section.zone("zone") });
+        if let (Some(listen), Some(cluster), Some(clients)) = (listen, cluster, clients) {
+            listeners.push(ListenerConfig {
+                listen,
+                cluster,
+                clients,
+                zone: section.zone("zone"),
+                tls,
+                proxy,
+            });
         }
     }
     listeners
@@ -328,6 +368,16 @@ fn settings(document: &Document) -> Vec<Setting> {
 impl Instance {
     fn value(&self, key: &str) -> Option<&Value> {
         self.values.get(key).map(|found| &found.value)
+    }
+
+    /// Whether the key was given, be its value good or not.
+    fn is_given(&self, key: &str) -> bool {
+        self.given.contains(&key)
+    }
+
+    /// Whether the key was given and its value is not good, which was reported.
+    fn is_refused(&self, key: &str) -> bool {
+        self.is_given(key) && !self.values.contains_key(key)
     }
 
     fn origin(&self, key: &str) -> Origin {

@@ -18,6 +18,8 @@ pub enum Kind {
     Secret,
     /// A path of a file.
     Path,
+    /// Several paths of files.
+    Paths,
     /// The registry's URL.
     Url,
     /// A DNS name.
@@ -48,6 +50,8 @@ pub enum Kind {
     DnsNames,
     /// Several IP addresses.
     Ips,
+    /// Several networks: addresses or CIDR blocks.
+    Networks,
     /// Where a cluster's topics come from.
     Topics,
 }
@@ -119,7 +123,16 @@ impl Kind {
 
     /// Whether the kind is a list, which an environment variable writes with commas.
     pub(super) fn is_list(self) -> bool {
-        matches!(self, Self::Addresses | Self::Groups | Self::Texts | Self::DnsNames | Self::Ips)
+        matches!(
+            self,
+            Self::Addresses
+                | Self::Groups
+                | Self::Texts
+                | Self::DnsNames
+                | Self::Ips
+                | Self::Paths
+                | Self::Networks
+        )
     }
 
     /// Reads a literal value; what is wrong goes to `problems`.
@@ -129,6 +142,8 @@ impl Kind {
             Self::Addresses => return list(key, node, problems, read_address).map(Value::Addresses),
             Self::DnsNames => return list(key, node, problems, read_dns_name).map(Value::Texts),
             Self::Ips => return list(key, node, problems, read_ip).map(Value::Ips),
+            Self::Paths => return list(key, node, problems, read_path).map(Value::Texts),
+            Self::Networks => return list(key, node, problems, read_network).map(Value::Texts),
             Self::Texts => return list(key, node, problems, |text| Ok(text.to_owned())).map(Value::Texts),
             Self::Groups => {
                 return list(key, node, problems, read_group).map(Value::Groups);
@@ -204,16 +219,41 @@ fn read_ip(text: &str) -> Result<IpAddr, Wrong> {
     text.parse().map_err(|_| (format!("{text:?} is no IP address"), None))
 }
 
+fn read_path(text: &str) -> Result<String, Wrong> {
+    match text.is_empty() {
+        true => Err(("an empty path".to_owned(), None)),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// An address or a CIDR block, as it is written.
+fn read_network(text: &str) -> Result<String, Wrong> {
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (text, None),
+    };
+    let most = address.parse::<IpAddr>().ok().map(|ip| if ip.is_ipv4() { 32 } else { 128 });
+    let fits = |most: u8| length.is_none_or(|length| length.parse::<u8>().is_ok_and(|length| length <= most));
+    match most.is_some_and(fits) {
+        true => Ok(text.to_owned()),
+        false => {
+            let hint = "write an address or a CIDR block, such as \"10.0.0.0/8\" or \"2001:db8::/32\"";
+            Err((format!("{text:?} is no network"), Some(hint.to_owned())))
+        }
+    }
+}
+
 fn read_url(text: &str) -> Result<Value, Wrong> {
-    const SCHEMES: [&str; 4] = ["redis://", "valkey://", "redis+unix://", "valkey+unix://"];
+    const SCHEMES: [&str; 6] =
+        ["redis://", "rediss://", "valkey://", "valkeys://", "redis+unix://", "valkey+unix://"];
     let hint =
         || Some("write \"redis://host:6379\", or \"memory:\" for a registry within this process".to_owned());
     if text == "memory:" {
         return Ok(Value::Text(text.to_owned()));
     }
-    if text.starts_with("rediss://") || text.starts_with("valkeys://") {
-        let hint = "use redis:// over a trusted network or through a TLS tunnel".to_owned();
-        return Err(("TLS to the registry is not built in yet".to_owned(), Some(hint)));
+    if text.ends_with("#insecure") {
+        let hint = Some("name the authority of its certificate by ca_file".to_owned());
+        return Err(("\"#insecure\" would believe anybody".to_owned(), hint));
     }
     match SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)) {
         None => Err((format!("{:?} is no registry URL", shown_url(text)), hint())),

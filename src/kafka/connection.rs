@@ -3,10 +3,13 @@
 
 use super::api::Stop;
 use super::frame;
+use super::groups::NoGroup;
 use super::listener::Shared;
-use super::service::Request;
+use super::service::{Request, Service};
 use crate::clock;
 use crate::limits::kafka as limits;
+use crate::net::entry::{self, Entered, Stream};
+use crate::telemetry::kafka::Metrics;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -41,6 +44,12 @@ pub enum Close {
     /// A request that is not answered.
     #[error("{0}")]
     Request(Stop),
+    /// It did not come in.
+    #[error(transparent)]
+    Entry(#[from] entry::Error),
+    /// Nothing tells its group.
+    #[error(transparent)]
+    NoGroup(#[from] NoGroup),
 }
 
 impl Close {
@@ -55,40 +64,101 @@ impl Close {
             Self::Broken(_) => "broken",
             Self::Frame(_) => "bad_frame",
             Self::Request(stop) => stop.as_str(),
+            Self::Entry(error) => error.step(),
+            Self::NoGroup(_) => "no_group",
         }
     }
 }
 
 /// Serves one connection until it ends, and counts why it did.
 pub async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Shared, stop: CancellationToken) {
-    let metrics = &shared.service.metrics;
+    let metrics = &*shared.metrics;
     metrics.accepted.inc();
     metrics.open.inc();
-    let _open = Open(shared);
+    let _open = Open(metrics);
     let _ = stream.set_nodelay(true);
-    let mut connection =
-        Connection { stream, source: peer.ip(), shared, input: Vec::new(), output: Vec::new() };
-    let close = loop {
-        if let Err(close) = connection.one_request(&stop).await {
-            break close;
+    let entered = match come_in(stream, peer, shared, &stop).await {
+        Ok(entered) => entered,
+        Err(close) => {
+            metrics.closed(close.as_str());
+            tracing::debug!(%peer, reason = %close, "Kafka connection closed");
+            return;
+        }
+    };
+    let Entered { stream, source, sni, principal, share: _share } = entered;
+    let subject = principal.as_ref().map(|one| one.subject.as_str());
+    let now = shared.clock.now();
+    let close = match shared.groups.find(&shared.view.load(), sni.as_deref(), source.ip(), now) {
+        Ok(service) => {
+            tracing::debug!(%peer, %source, group = %service.group, sni, principal = subject, "Kafka connection open");
+            converse(stream, source.ip(), &service, shared, &stop).await
+        }
+        Err(refusal) => {
+            metrics.no_group(refusal.as_str());
+            shared.groups.tell(&refusal, source.ip(), now);
+            part(stream).await;
+            Close::NoGroup(refusal)
         }
     };
     metrics.closed(close.as_str());
-    tracing::debug!(%peer, group = %shared.service.group, reason = %close, "Kafka connection closed");
+    tracing::debug!(%peer, %source, sni, principal = subject, reason = %close, "Kafka connection closed");
+}
+
+/// Takes a connection through what comes before its first request.
+async fn come_in(
+    stream: TcpStream,
+    peer: SocketAddr,
+    shared: &Shared,
+    stop: &CancellationToken,
+) -> Result<Entered, Close> {
+    // Boxed, so that the state of a handshake is given back when it is done and not kept as long as the connection.
+    let entering = Box::pin(shared.entry.enter(stream, peer, &shared.metrics.entry));
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(Close::Stopping),
+        entered = entering => Ok(entered?),
+    }
+}
+
+/// Answers requests until there is a reason to close.
+async fn converse(
+    stream: Stream,
+    source: IpAddr,
+    service: &Service,
+    shared: &Shared,
+    stop: &CancellationToken,
+) -> Close {
+    let mut connection =
+        Connection { stream, source, service, shared, input: Vec::new(), output: Vec::new() };
+    let close = loop {
+        if let Err(close) = connection.one_request(stop).await {
+            break close;
+        }
+    };
+    part(connection.stream).await;
+    close
+}
+
+/// Over TLS the end is said; clients take a connection that merely ends for one that was cut.
+async fn part(mut stream: Stream) {
+    if matches!(stream, Stream::Tls(_)) {
+        let _ = timeout(limits::FAREWELL, stream.shutdown()).await; // whoever does not listen is gone
+    }
 }
 
 /// Counts one open connection for as long as it lives, even if its task is cut.
-struct Open<'a>(&'a Shared);
+struct Open<'a>(&'a Metrics);
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        self.0.service.metrics.open.dec();
+        self.0.open.dec();
     }
 }
 
 struct Connection<'a> {
-    stream: TcpStream,
+    stream: Stream,
     source: IpAddr,
+    service: &'a Service,
     shared: &'a Shared,
     /// What has arrived and was not answered yet.
     input: Vec<u8>,
@@ -153,10 +223,14 @@ impl Connection<'_> {
             }
             Err(stop) => return Err(Close::Request(stop)),
         };
-        self.shared.service.metrics.seconds.observe(watch.elapsed().as_secs_f64());
-        let written = timeout(self.shared.limits.write, self.stream.write_all(&self.output)).await;
+        self.shared.metrics.seconds.observe(watch.elapsed().as_secs_f64());
+        let write = async {
+            self.stream.write_all(&self.output).await?;
+            self.stream.flush().await // TLS may hold the last record back
+        };
+        let written = timeout(self.shared.limits.write, write).await;
         written.map_err(|_| Close::SlowReader)?.map_err(Close::Broken)?;
-        self.shared.service.metrics.reply_bytes.inc_by(self.output.len() as u64);
+        self.shared.metrics.reply_bytes.inc_by(self.output.len() as u64);
         if big.is_some() {
             self.output = Vec::new(); // before the permit goes back
         }
@@ -169,12 +243,12 @@ impl Connection<'_> {
         let fleet = self.shared.view.load();
         let now = self.shared.clock.now();
         let request = Request { bytes, source: self.source, fleet: &fleet, now, most };
-        self.shared.service.answer(request, &mut self.output).map(|_| ())
+        self.service.answer(request, &mut self.output).map(|_| ())
     }
 }
 
 /// Reads what is there, at most a chunk. Cutting it off loses nothing.
-async fn read_some(stream: &mut TcpStream, input: &mut Vec<u8>) -> io::Result<usize> {
+async fn read_some(stream: &mut Stream, input: &mut Vec<u8>) -> io::Result<usize> {
     // An idle connection holds little; one that sends more gets a chunk's room at a time.
     input.reserve(if input.is_empty() { 1_024 } else { limits::READ_CHUNK });
     stream.read_buf(input).await

@@ -1,12 +1,17 @@
-//! A TCP listener for the clients of one group. Cheap enough to run dozens in one process.
+//! A TCP listener for the clients of one group, or of any group that is found for each connection. Cheap enough to run
+//! dozens in one process.
 
 use super::connection;
+use super::groups::{Clients, Groups};
 use super::service::Service;
 use super::topics::Topics;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::limits::kafka as limits;
-use crate::model::{Cluster, GroupName, Zone};
-use crate::net::tcp;
+use crate::limits::tls::RELOAD_INTERVAL;
+use crate::model::{Cluster, Zone};
+use crate::net::entry::{self, Entry};
+use crate::net::tls::{self, ServerSettings, ServerTls};
+use crate::net::{proxy, tcp};
 use crate::placement::{Bounds, Placement, ZoneRules};
 use crate::telemetry::kafka::Metrics;
 use crate::view::View;
@@ -25,8 +30,14 @@ pub struct ListenerSettings {
     pub address: SocketAddr,
     /// The cluster of its clients.
     pub cluster: Cluster,
-    /// The only group that they are told about.
-    pub group: GroupName,
+    /// Whose clients they are: each connection is told about one group only.
+    pub clients: Clients,
+    /// TLS; without it the listener speaks plain text.
+    pub tls: Option<ServerSettings>,
+    /// How often the certificate files are looked at for new ones.
+    pub reload: Duration,
+    /// Whether proxies stand in front of it.
+    pub proxy: Option<proxy::Settings>,
     /// The zone of clients that name none and lie in no known network.
     pub zone: Option<Zone>,
     /// Where topics come from.
@@ -38,10 +49,20 @@ pub struct ListenerSettings {
 }
 
 impl ListenerSettings {
-    /// Settings with defaults for all that need not be said.
-    pub fn new(address: SocketAddr, cluster: Cluster, group: GroupName, topics: Topics) -> Self {
-        let limits = Limits::default();
-        Self { address, cluster, group, zone: None, topics, zones: Arc::default(), limits }
+    /// Settings with defaults for all that need not be said; `clients` may be the one group whose clients they are.
+    pub fn new(address: SocketAddr, cluster: Cluster, clients: impl Into<Clients>, topics: Topics) -> Self {
+        Self {
+            address,
+            cluster,
+            clients: clients.into(),
+            tls: None,
+            reload: RELOAD_INTERVAL.default,
+            proxy: None,
+            zone: None,
+            topics,
+            zones: Arc::default(),
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -72,21 +93,29 @@ impl Default for Limits {
     }
 }
 
-/// The address can't be listened on.
+/// Why a listener can't be had.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot listen for Kafka clients of {cluster}/{group} on {address}: free the address or choose another"
-)]
-pub struct BindError {
-    /// The address.
-    pub address: SocketAddr,
-    /// Whose clients.
-    pub cluster: Cluster,
-    /// Whose clients.
-    pub group: GroupName,
-    /// What the system said.
-    #[source]
-    pub source: io::Error,
+pub enum BindError {
+    /// The address can't be listened on.
+    #[error("cannot listen for Kafka clients of {cluster} on {address}: free the address or choose another")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// Whose clients.
+        cluster: Cluster,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The certificates can't be used.
+    #[error("TLS of the Kafka listener {address}")]
+    Tls {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: tls::Error,
+    },
 }
 
 /// The turns of the round robin, for all listeners of a server, with the default bounds. Replicas begin with different
@@ -108,8 +137,12 @@ pub fn placement_within(same_client: Duration) -> Arc<Placement> {
 /// What the connections of a listener share.
 #[derive(Debug)]
 pub struct Shared {
-    /// What is answered.
-    pub service: Service,
+    /// What is answered, by group.
+    pub groups: Groups,
+    /// What comes before the first request.
+    pub entry: Entry,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// Where snapshots come from.
     pub view: View,
     /// What time it is.
@@ -125,12 +158,14 @@ pub struct Shared {
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    reload: Duration,
     shared: Arc<Shared>,
     counts: Arc<tcp::Counts>,
 }
 
 impl Listener {
-    /// Binds; must be called within the runtime that will run it. Clients that come before [`Listener::run`] wait.
+    /// Binds, and reads certificates; must be called within the runtime that will run it. Clients that come before
+    /// [`Listener::run`] wait.
     pub fn bind(
         settings: ListenerSettings,
         view: View,
@@ -138,25 +173,36 @@ impl Listener {
         metrics: Arc<Metrics>,
         placement: Arc<Placement>,
     ) -> Result<Self, BindError> {
-        let bound = tcp::bind(settings.address).and_then(|socket| Ok((socket.local_addr()?, socket)));
-        let (address, socket) = match bound {
+        let ListenerSettings { address, cluster, clients, topics, zone, zones, limits: bounds, .. } =
+            settings;
+        let tls = settings.tls.map(|tls| ServerTls::load(tls, clock::wall())).transpose();
+        let tls = tls.map_err(|source| BindError::Tls { address, source })?;
+        let socket = tcp::bind(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
+        let (address, socket) = match socket {
             Ok(bound) => bound,
-            Err(source) => {
-                let ListenerSettings { address, cluster, group, .. } = settings;
-                return Err(BindError { address, cluster, group, source });
-            }
+            Err(source) => return Err(BindError::Address { address, cluster, source }),
         };
-        let mut service = Service::new(settings.cluster, settings.group, settings.topics, placement, metrics);
-        service.zone = settings.zone;
-        service.zones = settings.zones;
+        let entry = Entry::new(settings.proxy, bounds.tcp.per_source, tls);
+        let counted = Arc::clone(&metrics);
+        let of = cluster.clone();
+        let make = move |group| {
+            let (placement, metrics) = (Arc::clone(&placement), Arc::clone(&counted));
+            let mut service = Service::new(of.clone(), group, topics.clone(), placement, metrics);
+            service.zone.clone_from(&zone);
+            service.zones = Arc::clone(&zones);
+            service
+        };
         let shared = Shared {
-            service,
+            groups: Groups::new(cluster, clients, Box::new(make)),
+            entry,
+            metrics,
             view,
             clock,
-            limits: settings.limits,
+            limits: bounds,
             big_replies: Semaphore::new(limits::BIG_REPLIES),
         };
-        Ok(Self { socket, address, shared: Arc::new(shared), counts: Arc::default() })
+        let (shared, counts) = (Arc::new(shared), Arc::default());
+        Ok(Self { socket, address, reload: settings.reload, shared, counts })
     }
 
     /// The address that is bound.
@@ -171,12 +217,19 @@ impl Listener {
 
     /// Serves until `stop`; returns when all connections have ended or their time to finish is over.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { socket, shared, counts, .. } = self;
-        let limits = shared.limits.tcp;
-        tcp::serve(socket, limits, counts, stop, move |stream, peer, stop| {
+        let Self { socket, address, reload, shared, counts } = self;
+        let limits = shared.entry.at_accept(shared.limits.tcp);
+        let watching = shared.entry.tls().map(|tls| {
+            let (name, metrics) = (address.to_string(), Arc::clone(&shared.metrics.entry));
+            entry::watch(tls.clone(), name, metrics, reload, clock::wall, stop.clone())
+        });
+        let serving = tcp::serve(socket, limits, counts, stop, move |stream, peer, stop| {
             let shared = Arc::clone(&shared);
             async move { connection::serve(stream, peer, &shared, stop).await }
-        })
-        .await;
+        });
+        match watching {
+            Some(watching) => _ = tokio::join!(serving, watching),
+            None => serving.await,
+        }
     }
 }

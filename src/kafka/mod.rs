@@ -1,4 +1,4 @@
-//! The Kafka front: discovery APIs answered from the snapshot, for one group per listener. docs/kafka.md has every
+//! The Kafka front: discovery APIs answered from the snapshot, for one group per connection. docs/kafka.md has every
 //! API, version and rule. Read [`service`] first: bytes of a request in, bytes of its reply out, no I/O.
 
 pub mod api;
@@ -7,11 +7,14 @@ mod battery;
 pub mod connection;
 pub mod frame;
 pub mod gateway;
+pub mod groups;
 pub mod listener;
+pub mod owners;
 pub mod service;
 pub mod topics;
 pub mod wire;
 
+pub use groups::Clients;
 pub use listener::{BindError, Limits, Listener, ListenerSettings, placement, placement_within};
 pub use service::Service;
 pub use topics::{Topics, TopicsError, static_catalog};

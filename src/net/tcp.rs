@@ -70,7 +70,7 @@ pub async fn serve<H, F>(
     F: Future<Output = ()> + Send + 'static,
 {
     let permits = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
-    let sources = Arc::new(Sources { open: DashMap::new(), most: limits.per_source });
+    let sources = Sources::new(limits.per_source);
     let tasks = TaskTracker::new();
     let abort = CancellationToken::new();
     loop {
@@ -129,20 +129,29 @@ fn is_the_peers_fault(error: &io::Error) -> bool {
     )
 }
 
-/// Open connections by source.
-struct Sources {
+/// Open connections by source. [`serve`] counts those of its peers; behind a proxy, that count is one of proxies, and a
+/// front counts the clients by another.
+#[derive(Debug)]
+pub struct Sources {
     open: DashMap<IpAddr, usize>,
     most: usize,
 }
 
 /// One connection's place among those of its source; given back when it is dropped.
-struct Share {
+#[derive(Debug)]
+pub struct Share {
     sources: Arc<Sources>,
     source: IpAddr,
 }
 
 impl Sources {
-    fn take(this: &Arc<Self>, peer: IpAddr) -> Option<Share> {
+    /// At most so many connections of each source.
+    pub fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { open: DashMap::new(), most })
+    }
+
+    /// A place for a connection from `peer`; `None` if its source has its share.
+    pub fn take(this: &Arc<Self>, peer: IpAddr) -> Option<Share> {
         let source = source_of(peer);
         let mut count = this.open.entry(source).or_insert(0);
         if *count >= this.most {

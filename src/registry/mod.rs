@@ -21,6 +21,7 @@ use crate::limits::registry as limits;
 use crate::model::AgentKey;
 use nudges::Nudges;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,10 +150,21 @@ pub struct Options {
     pub prefix: String,
     /// The password, if it comes from a file or the environment instead of the URL. It wins over the URL's.
     pub password: Option<String>,
+    /// Certificates of a TLS connection (`rediss://`).
+    pub tls: TlsFiles,
     /// How long one operation may take.
     pub operation: Duration,
     /// The time that the embedded store's leases run on.
     pub clock: Clock,
+}
+
+/// Files of a TLS connection to the registry, all PEM. They are read again for each connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The authorities that are believed; `None` for those of the system.
+    pub ca: Option<PathBuf>,
+    /// The certificate that we show and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 impl Default for Options {
@@ -160,28 +172,27 @@ impl Default for Options {
         Self {
             prefix: keys::DEFAULT_PREFIX.to_owned(),
             password: None,
+            tls: TlsFiles::default(),
             operation: limits::OPERATION.default,
             clock: Clock::machine(),
         }
     }
 }
 
-/// Opens the registry of a URL: `redis://[user[:password]@]host[:port][/db]`, `redis+unix:///path`, or `memory:`,
-/// which is a new, empty store each time. Nothing is connected yet.
+/// Opens the registry of a URL: `redis://[user[:password]@]host[:port][/db]`, the same over TLS with `rediss://`,
+/// `redis+unix:///path`, or `memory:`, which is a new, empty store each time. Nothing is connected yet.
 pub fn open(url: &str, options: &Options) -> Result<Registry, Error> {
     let keyspace = Keyspace::new(&options.prefix)?;
     match url.split_once(':').map(|(scheme, _)| scheme) {
         Some("memory") => Ok(Arc::new(MemoryStore::new(keyspace, options.clock.clone()))),
-        Some("redis" | "redis+unix" | "valkey" | "valkey+unix") => {
+        Some("redis" | "rediss" | "redis+unix" | "valkey" | "valkeys" | "valkey+unix") => {
             Ok(Arc::new(RedisStore::new(url, keyspace, options)?))
         }
-        Some("rediss" | "valkeys") => Err(Error::Url(
-            "TLS to the registry is not built in yet: use redis:// over a trusted network or a TLS tunnel"
-                .to_owned(),
-        )),
-        Some(scheme) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+') => Err(
-            Error::Url(format!("the scheme {scheme:?} is not known; use redis://, redis+unix:// or memory:")),
-        ),
+        Some(scheme) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+') => {
+            Err(Error::Url(format!(
+                "the scheme {scheme:?} is not known; use redis://, rediss://, redis+unix:// or memory:"
+            )))
+        }
         _ => Err(Error::Url("it has no scheme; write redis://host:6379 or memory:".to_owned())),
     }
 }
@@ -193,7 +204,8 @@ pub async fn probe(url: &str, options: &Options) -> Vec<Problem> {
         Err(error) => vec![Problem {
             step: "URL",
             error: error.to_string(),
-            hint: "write redis://[user[:password]@]host[:port][/db] or memory:".to_owned(),
+            hint: "write redis://[user[:password]@]host[:port][/db] (rediss:// for TLS) or memory:"
+                .to_owned(),
         }],
     }
 }
@@ -210,6 +222,9 @@ pub enum Error {
     /// The URL can't be used.
     #[error("registry URL: {0}")]
     Url(String),
+    /// A certificate or key for TLS can't be used.
+    #[error("TLS to the registry: {0}")]
+    Tls(String),
 }
 
 #[cfg(test)]
@@ -219,9 +234,9 @@ mod tests {
     #[test]
     fn a_url_error_says_what_is_known_and_never_the_password() {
         let error = |url: &str| open(url, &Options::default()).map(|_| ()).expect_err(url).to_string();
-        assert!(error("http://x").contains("redis://, redis+unix:// or memory:"));
+        assert!(error("http://x").contains("redis://, rediss://, redis+unix:// or memory:"));
         assert!(error("localhost").contains("no scheme"));
-        assert!(error("rediss://u:secret@x").contains("TLS"));
+        assert!(error("rediss://u:secret@x/#insecure").contains("ca_file"));
         for url in
             ["redis://u:secret@", "redis://u:secret@host:port", "u:secret@host", "redis://u:secret@h/x"]
         {
@@ -235,6 +250,7 @@ mod tests {
     fn a_name_carries_no_credentials() {
         let name = |url: &str| open(url, &Options::default()).unwrap().name().to_owned();
         assert_eq!(name("redis://user:secret@127.0.0.1:7000/3"), "redis://127.0.0.1:7000/3");
+        assert_eq!(name("rediss://user:secret@redis.example"), "rediss://redis.example:6379");
         assert_eq!(name("redis://[::1]"), "redis://[::1]:6379");
         assert_eq!(name("redis+unix:///run/redis.sock"), "redis+unix:///run/redis.sock");
         assert_eq!(name("memory:"), "memory:");

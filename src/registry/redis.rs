@@ -4,9 +4,11 @@
 //! and FLUSHALL under a prefix. The pushes come on the connection that reads, so a push that was sent before a reply
 //! is seen before it. Reads are `PTTL` + `GETRANGE` (never `GET`: a value of 512 MB would be sent in full).
 
+mod tls;
+
 use super::keys::{Keyspace, Space};
 use super::nudges::Nudges;
-use super::{Boxed, Error, Fields, Found, Left, Options, Page, Problem, RawKey, Session, Store};
+use super::{Boxed, Error, Fields, Found, Left, Options, Page, Problem, RawKey, Session, Store, TlsFiles};
 use crate::limits::registry as limits;
 use crate::model::AgentKey;
 use redis::aio::MultiplexedConnection;
@@ -23,7 +25,9 @@ use tokio::sync::Mutex;
 pub struct RedisStore {
     name: String,
     keyspace: Keyspace,
-    client: Client,
+    info: ConnectionInfo,
+    /// Files of a TLS connection; `None` without TLS.
+    tls: Option<TlsFiles>,
     operation: Duration,
     /// For writes, apart from the connection that follows.
     writer: Mutex<Writer>,
@@ -44,20 +48,45 @@ impl RedisStore {
         let form =
             || Error::Url("it can't be read; write redis://[user[:password]@]host[:port][/db]".to_owned());
         let info: ConnectionInfo = url.into_connection_info().map_err(|_| form())?;
+        let tls = match info.addr() {
+            ConnectionAddr::TcpTls { insecure: true, .. } => {
+                let what = "\"#insecure\" would believe anybody: name the authority by ca_file instead";
+                return Err(Error::Url(what.to_owned()));
+            }
+            ConnectionAddr::TcpTls { .. } => Some(options.tls.clone()),
+            _ if options.tls != TlsFiles::default() => {
+                let what = "certificates are given, and it is no TLS address: write rediss://";
+                return Err(Error::Url(what.to_owned()));
+            }
+            _ => None,
+        };
         let mut settings =
             info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
         if let Some(password) = &options.password {
             settings = settings.set_password(password.trim_end_matches(['\r', '\n']));
         }
         let name = name_of(info.addr(), settings.db());
-        let client = Client::open(info.set_redis_settings(settings)).map_err(|_| form())?;
-        Ok(Self { name, keyspace, client, operation: options.operation, writer: Mutex::default() })
+        let info = info.set_redis_settings(settings);
+        let store =
+            Self { name, keyspace, info, tls, operation: options.operation, writer: Mutex::default() };
+        store.client()?;
+        Ok(store)
+    }
+
+    /// What connects. With TLS it reads the certificates, which may have been renewed since the last time.
+    fn client(&self) -> Result<Client, Error> {
+        match &self.tls {
+            Some(files) => tls::client(self.info.clone(), files),
+            None => Client::open(self.info.clone())
+                .map_err(|error| Error::Unreachable(self.name.clone(), Some(Box::new(error)))),
+        }
     }
 
     async fn connect(&self, config: AsyncConnectionConfig) -> Result<MultiplexedConnection, Error> {
         let config =
             config.set_connection_timeout(Some(self.operation)).set_response_timeout(Some(self.operation));
-        let connect = self.client.get_multiplexed_async_connection_with_config(&config);
+        let client = self.client()?;
+        let connect = client.get_multiplexed_async_connection_with_config(&config);
         timed(&self.name, self.operation, connect).await
     }
 
@@ -147,6 +176,11 @@ impl RedisStore {
             Ok(connection) => connection,
             Err(error) => {
                 let hint = match &error {
+                    Error::Tls(_) => "check ca_file, certificate_file and key_file",
+                    Error::Unreachable(..) if self.tls.is_some() => {
+                        "check host, port and firewall, that TLS is spoken there (tls-port), and that ca_file names the \
+                         authority of its certificate; SSL_CERT_FILE and SSL_CERT_DIR, if set, must be readable even so"
+                    }
                     Error::Unreachable(..) => {
                         "check host, port and firewall, and that the server is Redis 6 or later"
                     }
@@ -450,6 +484,10 @@ fn name_of(address: &ConnectionAddr, db: i64) -> String {
     match address {
         ConnectionAddr::Tcp(host, port) if host.contains(':') => format!("redis://[{host}]:{port}{db}"),
         ConnectionAddr::Tcp(host, port) => format!("redis://{host}:{port}{db}"),
+        ConnectionAddr::TcpTls { host, port, .. } if host.contains(':') => {
+            format!("rediss://[{host}]:{port}{db}")
+        }
+        ConnectionAddr::TcpTls { host, port, .. } => format!("rediss://{host}:{port}{db}"),
         ConnectionAddr::Unix(path) => format!("redis+unix://{}{db}", path.display()),
         _ => format!("redis:{db}"),
     }

@@ -11,8 +11,8 @@ use crate::admin::{self, Readiness};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dns;
-use crate::kafka::{self, Listener, ListenerSettings};
-use crate::model::{Cluster, GroupName};
+use crate::kafka::{self, BindError, Clients, Listener, ListenerSettings};
+use crate::model::Cluster;
 use crate::placement::Placement;
 use crate::registry::{self, Registry, follow};
 use crate::telemetry::Telemetry;
@@ -55,7 +55,7 @@ pub struct Addresses {
     pub admin: SocketAddr,
 }
 
-/// Where the clients of one group come in.
+/// Where Kafka clients come in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaAddress {
     /// The address.
@@ -63,7 +63,7 @@ pub struct KafkaAddress {
     /// Whose clients.
     pub cluster: Cluster,
     /// Whose clients.
-    pub group: GroupName,
+    pub clients: Clients,
 }
 
 /// A running server. Dropping it does not stop it: call [`Handle::drain`].
@@ -155,12 +155,17 @@ impl Handle {
 impl Parts {
     /// Binds a Kafka listener.
     fn listen(&self, settings: ListenerSettings) -> Result<(KafkaAddress, Listener), Error> {
-        let (cluster, group) = (settings.cluster.clone(), settings.group.clone());
+        let (cluster, clients) = (settings.cluster.clone(), settings.clients.clone());
         let metrics = Arc::clone(&self.telemetry.kafka);
         let (view, clock) = (self.view.clone(), self.clock.clone());
-        let listener = Listener::bind(settings, view, clock, metrics, Arc::clone(&self.placement))
-            .map_err(|error| Error::unavailable("Kafka", error))?;
-        Ok((KafkaAddress { address: listener.address(), cluster, group }, listener))
+        let listener =
+            Listener::bind(settings, view, clock, metrics, Arc::clone(&self.placement)).map_err(|error| {
+                match error {
+                    BindError::Address { .. } => Error::unavailable("Kafka", error),
+                    BindError::Tls { .. } => Error::config("Kafka", error),
+                }
+            })?;
+        Ok((KafkaAddress { address: listener.address(), cluster, clients }, listener))
     }
 
     fn admin(

@@ -4,13 +4,17 @@ use super::Error;
 use crate::admin;
 use crate::clock::Clock;
 use crate::config::{
-    Config, EmptyPolicy, ListenerConfig, SecretSource, TokenConfig, TopicSource, TopicSpec, ZoneConfig,
+    ClientAuth, Config, EmptyPolicy, GroupBy, ListenerConfig, ProxyConfig, SecretSource, TlsConfig,
+    TokenConfig, TopicSource, TopicSpec, ZoneConfig,
 };
 use crate::dns::{self, Empty, Rules, ZoneSettings, Zones};
-use crate::kafka::{self, ListenerSettings, Topics, static_catalog};
+use crate::kafka::{self, Clients, ListenerSettings, Topics, static_catalog};
 use crate::model::{Catalog, Cluster};
+use crate::net::proxy::{self, Networks};
+use crate::net::tls::{ClientCertificates, Identity, ServerSettings};
 use crate::registry;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +49,10 @@ pub fn registry_options(config: &Config, clock: &Clock) -> Result<registry::Opti
     Ok(registry::Options {
         prefix: config.registry.prefix.clone(),
         password,
+        tls: registry::TlsFiles {
+            ca: config.registry.tls.ca.clone(),
+            identity: config.registry.tls.identity.clone(),
+        },
         operation: config.registry.operation_timeout,
         clock: clock.clone(),
     })
@@ -126,13 +134,44 @@ fn kafka_listener(config: &Config, listener: &ListenerConfig) -> Result<Listener
         Some(TopicSource::Static(list)) => Topics::Static(Arc::new(catalog(&listener.cluster, list)?)),
         Some(TopicSource::Registry) | None => Topics::Registry,
     };
-    let mut settings =
-        ListenerSettings::new(listener.listen, listener.cluster.clone(), listener.group.clone(), topics);
+    let clients = match &listener.clients {
+        GroupBy::Listener(group) => Clients::Of(group.clone()),
+        GroupBy::Connection { sni, source } => {
+            let apexes = config.dns.zones.iter().map(|zone| zone.apex.clone()).filter(|_| *sni);
+            Clients::Any { apexes: apexes.collect(), source: *source }
+        }
+    };
+    let mut settings = ListenerSettings::new(listener.listen, listener.cluster.clone(), clients, topics);
     settings.zone.clone_from(&listener.zone);
+    settings.tls = listener.tls.as_ref().map(tls);
+    settings.proxy = listener.proxy.as_ref().map(proxies).transpose()?;
     settings.limits = kafka::Limits { idle: config.kafka.idle, ..kafka::Limits::default() };
     settings.limits.tcp.connections = config.kafka.connections;
     settings.limits.tcp.per_source = config.kafka.per_source;
     Ok(settings)
+}
+
+/// A listener's TLS.
+pub fn tls(tls: &TlsConfig) -> ServerSettings {
+    let identity = |(certificate, key): &(_, _)| Identity {
+        certificate: PathBuf::clone(certificate),
+        key: PathBuf::clone(key),
+    };
+    let mut settings = ServerSettings::new(tls.identities.iter().map(identity).collect());
+    settings.handshake = tls.handshake;
+    settings.clients = match &tls.clients {
+        ClientAuth::Off => ClientCertificates::Off,
+        ClientAuth::Optional(ca) => ClientCertificates::Optional(ca.clone()),
+        ClientAuth::Required(ca) => ClientCertificates::Required(ca.clone()),
+    };
+    settings
+}
+
+fn proxies(config: &ProxyConfig) -> Result<proxy::Settings, Error> {
+    let trusted = Networks::parse(config.trusted.iter().map(String::as_str))
+        .map_err(|error| Error::config("the trusted proxies of a Kafka listener", error))?;
+    let mode = if config.required { proxy::Mode::Required } else { proxy::Mode::Optional };
+    Ok(proxy::Settings::new(mode, trusted))
 }
 
 /// The topics of a static list; an id that is given wins over the one made from the name.

@@ -1,10 +1,11 @@
 //! What the kafka room counts. Every label has a bounded set of values: APIs that are answered, outcomes, reasons, and
 //! at most [`limits::ZONE_LABELS`] zones that agents named (never what clients say).
 
+use super::tls;
 use crate::limits::kafka as limits;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use std::collections::HashSet;
-use std::sync::RwLock;
+use std::sync::{Arc, RwLock};
 
 /// The zone label of what has no better one.
 pub const OTHER: &str = "other";
@@ -15,6 +16,9 @@ pub struct Metrics {
     requests: IntCounterVec,
     zones: IntCounterVec,
     closed: IntCounterVec,
+    groups: IntCounterVec,
+    /// TLS and PROXY headers of the listeners.
+    pub entry: Arc<tls::Metrics>,
     /// Seconds from a request read to its reply ready to be written.
     pub seconds: Histogram,
     /// Connections open now, over all listeners.
@@ -48,6 +52,13 @@ impl Metrics {
             ),
             &["reason"],
         )?;
+        let groups = IntCounterVec::new(
+            Opts::new(
+                "fingerpost_kafka_group_refusals_total",
+                "Kafka connections closed because no group, or no single one, was theirs, by why",
+            ),
+            &["reason"],
+        )?;
         let seconds = Histogram::with_opts(
             HistogramOpts::new("fingerpost_kafka_request_seconds", "Seconds from request read to reply made")
                 .buckets(vec![1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 1.0]),
@@ -58,6 +69,7 @@ impl Metrics {
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(zones.clone()))?;
         registry.register(Box::new(closed.clone()))?;
+        registry.register(Box::new(groups.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
         registry.register(Box::new(open.clone()))?;
         registry.register(Box::new(accepted.clone()))?;
@@ -66,6 +78,8 @@ impl Metrics {
             requests,
             zones,
             closed,
+            groups,
+            entry: Arc::new(tls::Metrics::register(registry, "kafka")?),
             seconds,
             open,
             accepted,
@@ -88,6 +102,16 @@ impl Metrics {
     /// One connection was closed.
     pub fn closed(&self, reason: &'static str) {
         self.closed.with_label_values(&[reason]).inc();
+    }
+
+    /// One connection was closed because it had no group.
+    pub fn no_group(&self, reason: &'static str) {
+        self.groups.with_label_values(&[reason]).inc();
+    }
+
+    /// How many connections had no group for `reason` by now.
+    pub fn no_group_of(&self, reason: &str) -> u64 {
+        self.groups.with_label_values(&[reason]).get()
     }
 
     /// How many requests of `api` ended with `outcome` by now.

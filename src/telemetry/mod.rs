@@ -6,6 +6,7 @@ pub mod gateway;
 pub mod kafka;
 pub mod registry;
 pub mod tcp;
+pub mod tls;
 
 use prometheus::Registry;
 use std::sync::Arc;

@@ -7,9 +7,10 @@ mod sockets;
 use super::arguments::{Check as Arguments, Output};
 use super::failure::{CONFIG, Failure, UNAVAILABLE};
 use super::{print, run::until_signal};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::{self, Config, Environment, Problem, Severity};
 use crate::limits::admin as limits;
+use crate::net::tls::ServerTls;
 use crate::registry;
 use crate::server::settings;
 use std::path::Path;
@@ -107,6 +108,10 @@ fn walk(path: &Path, config_only: bool, environment: &Environment) -> Result<Vec
     };
     categories.push(Category { name: "zones", code: CONFIG, checks: zones(&config) });
     categories.push(Category { name: "secrets", code: CONFIG, checks: secrets(&config) });
+    let certificates = certificates(&config);
+    if !certificates.is_empty() {
+        categories.push(Category { name: "certificates", code: CONFIG, checks: certificates });
+    }
     categories.push(Category { name: "sockets", code: UNAVAILABLE, checks: sockets::checks(&config) });
     categories.push(Category { name: "registry", code: UNAVAILABLE, checks: registry(&config)? });
     Ok(categories)
@@ -198,6 +203,26 @@ fn usable(config: &Config) -> Result<(), registry::Error> {
     let prefix = config.registry.prefix.clone();
     let options = registry::Options { prefix, ..registry::Options::default() };
     registry::open(config.registry.url.expose(), &options).map(drop)
+}
+
+/// Those of the listeners; the registry's are tried with the registry.
+fn certificates(config: &Config) -> Vec<Check> {
+    let with_tls =
+        config.kafka.listeners.iter().filter_map(|listener| Some((listener, listener.tls.as_ref()?)));
+    let check = |(listener, tls): (&config::ListenerConfig, &config::TlsConfig)| {
+        let description = format!("certificates of the Kafka listener {}", listener.listen);
+        match ServerTls::load(settings::tls(tls), clock::wall()) {
+            Ok(loaded) => match loaded.status().warnings {
+                warnings if warnings.is_empty() => Check::passed(description),
+                warnings => {
+                    let detail = Some(warnings.join("\n"));
+                    Check { description, outcome: Outcome::Warning, detail, hint: None }
+                }
+            },
+            Err(error) => Check::failed(description, error.to_string()),
+        }
+    };
+    with_tls.map(check).collect()
 }
 
 fn registry(config: &Config) -> Result<Vec<Check>, Failure> {

@@ -15,7 +15,7 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
         checks.push(check("DNS over TCP", *address, try_tcp(*address)));
     }
     for listener in &config.kafka.listeners {
-        let what = format!("Kafka for {}/{}", listener.cluster, listener.group);
+        let what = format!("Kafka for {}/{}", listener.cluster, listener.clients);
         checks.push(check(&what, listener.listen, try_tcp(listener.listen)));
     }
     checks.push(check("admin API", config.admin.listen, try_tcp(config.admin.listen)));

@@ -1,0 +1,69 @@
+//! What the configuration says of connections before their first byte: certificates, proxies, whose clients come.
+
+use crate::model::GroupName;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What tells the group of a listener's clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupBy {
+    /// The listener: everybody is of this group.
+    Listener(GroupName),
+    /// Each connection.
+    Connection {
+        /// By the server name of TLS, below any of the zones.
+        sni: bool,
+        /// By its source address, if that is an agent's.
+        source: bool,
+    },
+}
+
+impl fmt::Display for GroupBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listener(group) => group.fmt(f),
+            Self::Connection { .. } => f.write_str("*"),
+        }
+    }
+}
+
+/// A listener's TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Certificates with their keys; the first is the default.
+    pub identities: Vec<(PathBuf, PathBuf)>,
+    /// Whether clients show certificates.
+    pub clients: ClientAuth,
+    /// Longest handshake.
+    pub handshake: Duration,
+}
+
+/// Whether clients show certificates, and the file of the authorities that make them good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// They are not asked.
+    Off,
+    /// They may.
+    Optional(PathBuf),
+    /// They must.
+    Required(PathBuf),
+}
+
+/// Proxies in front of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyConfig {
+    /// Whether everybody must come through one.
+    pub required: bool,
+    /// Their networks.
+    pub trusted: Vec<String>,
+}
+
+/// The registry's certificates, all PEM files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegistryTls {
+    /// Authorities; `None` for the system's.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
