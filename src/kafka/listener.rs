@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::limits::kafka as limits;
 use crate::model::{Cluster, GroupName, Zone};
 use crate::net::tcp;
-use crate::placement::{Bounds, Placement, ZoneRules};
+use crate::placement::{Bounds, Placement, Rules, ZoneRules};
 use crate::telemetry::kafka::Metrics;
 use crate::view::View;
 use std::io;
@@ -33,6 +33,8 @@ pub struct ListenerSettings {
     pub topics: Topics,
     /// Networks and aliases of zones.
     pub zones: Arc<ZoneRules>,
+    /// How clients are placed.
+    pub rules: Rules,
     /// Bounds on connections.
     pub limits: Limits,
 }
@@ -41,7 +43,8 @@ impl ListenerSettings {
     /// Settings with defaults for all that need not be said.
     pub fn new(address: SocketAddr, cluster: Cluster, group: GroupName, topics: Topics) -> Self {
         let limits = Limits::default();
-        Self { address, cluster, group, zone: None, topics, zones: Arc::default(), limits }
+        let rules = Rules::default();
+        Self { address, cluster, group, zone: None, topics, zones: Arc::default(), rules, limits }
     }
 }
 
@@ -149,6 +152,7 @@ impl Listener {
         let mut service = Service::new(settings.cluster, settings.group, settings.topics, placement, metrics);
         service.zone = settings.zone;
         service.zones = settings.zones;
+        service.rules = settings.rules;
         let shared = Shared {
             service,
             view,

@@ -7,6 +7,7 @@ mod battery;
 pub mod connection;
 pub mod frame;
 pub mod listener;
+pub mod misplaced;
 pub mod service;
 pub mod topics;
 pub mod wire;
