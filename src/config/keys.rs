@@ -360,7 +360,12 @@ const LISTENER: &[Key] = &[
         Absent("\"us-east-1a\""),
         "The zone of clients that name none in their client.id.",
     ),
-    key("strategy", Kind::Word(STRATEGIES), Absent("\"consistent\""), "Another `kafka.strategy` for this listener."),
+    key(
+        "strategy",
+        Kind::Word(STRATEGIES),
+        Absent("\"consistent\""),
+        "Another `kafka.strategy` for this listener.",
+    ),
     key("balance", Kind::Word(BALANCES), Absent("\"sticky\""), "Another `kafka.balance` for this listener."),
     key("scope", Kind::Word(SCOPES), Absent("\"zone\""), "Another `kafka.scope` for this listener."),
 ];

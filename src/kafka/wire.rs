@@ -327,8 +327,8 @@ mod tests {
             Writer::new(&mut out, false)
                 .repeat_numbered(&[7, 0, 0, 0, 0, 8, 8, 8, 8], count, 1)
                 .patch(|number| -(number as i32), &[5]);
-            let expected = (0..count as i32)
-                .flat_map(|n| [&[7][..], &n.to_be_bytes(), &(-n).to_be_bytes()].concat());
+            let expected =
+                (0..count as i32).flat_map(|n| [&[7][..], &n.to_be_bytes(), &(-n).to_be_bytes()].concat());
             assert_eq!(out, [9].into_iter().chain(expected).collect::<Vec<u8>>());
         }
     }

@@ -72,7 +72,8 @@ impl<'a> Hints<'a> {
                     continue;
                 }
                 let wish = WISHES.iter().find(|wish| {
-                    wish.separators == separators && wish.keys.iter().any(|have| key.eq_ignore_ascii_case(have))
+                    wish.separators == separators
+                        && wish.keys.iter().any(|have| key.eq_ignore_ascii_case(have))
                 });
                 if let Some(wish) = wish {
                     (wish.take)(&mut hints, value);
@@ -156,15 +157,27 @@ mod tests {
             ("ws_host_override=127.0.0.1|src->dst|MirrorSourceConnector-0|c", host("127.0.0.1")),
             ("WS_HOST_OVERRIDE = ::1 , x", host("::1")),
             ("akhq;broker_count=1;host_override=bufstream", Hints { host: Some("bufstream"), ..count(1) }),
-            ("my-client-id;host_override=local.dev;broker_count=1", Hints { host: Some("local.dev"), ..count(1) }),
+            (
+                "my-client-id;host_override=local.dev;broker_count=1",
+                Hints { host: Some("local.dev"), ..count(1) },
+            ),
             ("broker_count=3,zone=us-west-2b", count(3)),
             ("zone=us-west-2b;broker_count=2-StreamThread-4-restore-consumer", count(2)),
             ("broker_count=2|src->dst|MirrorHeartbeatConnector|p", count(2)),
             ("ws_az=use1-az2,ws_proxy_target=proxy-produce,my-pod-1", role("proxy-produce")),
             ("ws_pt=proxy-consume,x", role("proxy-consume")),
-            ("warpstream_proxy_target=proxy-consume-StreamThread-1-consumer", role("proxy-consume-StreamThread-1-consumer")),
-            ("ws_pas=equal_spread,ws_pt=proxy-produce", Hints { role: Some("proxy-produce"), ..strategy(Strategy::EqualSpread) }),
-            ("warpstream_partition_assignment_strategy=consistent_random_jump", strategy(Strategy::Consistent)),
+            (
+                "warpstream_proxy_target=proxy-consume-StreamThread-1-consumer",
+                role("proxy-consume-StreamThread-1-consumer"),
+            ),
+            (
+                "ws_pas=equal_spread,ws_pt=proxy-produce",
+                Hints { role: Some("proxy-produce"), ..strategy(Strategy::EqualSpread) },
+            ),
+            (
+                "warpstream_partition_assignment_strategy=consistent_random_jump",
+                strategy(Strategy::Consistent),
+            ),
             ("ws_pas=single_agent-StreamThread-1-producer", strategy(Strategy::SingleAgent)),
             ("ws_pas=consistent-0", strategy(Strategy::Consistent)),
             // The first that can be read counts.
@@ -195,7 +208,20 @@ mod tests {
         let host = format!("ws_host_override={}", "a".repeat(32 * 1024));
         assert_eq!(of(&host).host, None, "no label is that long");
         let mut random = fastrand::Rng::with_seed(11);
-        let pieces = ["ws_pt", "ws_pas", "broker_count", "host_override", "=", ",", ";", "-", "|", "7", "\u{1F980}", " "];
+        let pieces = [
+            "ws_pt",
+            "ws_pas",
+            "broker_count",
+            "host_override",
+            "=",
+            ",",
+            ";",
+            "-",
+            "|",
+            "7",
+            "\u{1F980}",
+            " ",
+        ];
         for _ in 0..20_000 {
             let id: String = (0..random.usize(..12)).map(|_| pieces[random.usize(..pieces.len())]).collect();
             let hints = of(&id);

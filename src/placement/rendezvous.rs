@@ -24,7 +24,10 @@ pub fn choose<'a>(brokers: &[&'a Broker], hash: impl Fn(&Broker) -> u64) -> Opti
 /// Sorts `brokers`, the nearest first and those of weight 0 last.
 pub fn rank(brokers: &mut [&Broker], hash: impl Fn(&Broker) -> u64) {
     let scale = Scale::of(brokers);
-    brokers.sort_by_cached_key(|broker| Ranked { score: scale.score(broker, hash(broker)), broker: (*broker).clone() });
+    brokers.sort_by_cached_key(|broker| Ranked {
+        score: scale.score(broker, hash(broker)),
+        broker: (*broker).clone(),
+    });
 }
 
 /// How weights count among some agents.

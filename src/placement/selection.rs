@@ -122,7 +122,8 @@ impl<'a> Selection<'a> {
 
     /// The agents that may coordinate: the listed ones that are ready; while none of them is, all listed.
     pub fn coordinators(&self, now: Moment) -> Vec<&'a Broker> {
-        let ready: Vec<&Broker> = self.listed.iter().copied().filter(|broker| broker.agent.is_ready(now)).collect();
+        let ready: Vec<&Broker> =
+            self.listed.iter().copied().filter(|broker| broker.agent.is_ready(now)).collect();
         if ready.is_empty() { self.listed.clone() } else { ready }
     }
 
@@ -148,7 +149,8 @@ impl<'a> Selection<'a> {
 
     /// Leaves at most `most` agents: those nearest to the client, candidates first, draining ones last.
     fn cut(mut self, most: usize, client: Client<'_>, now: Moment) -> Self {
-        let is_candidate = |broker: &Broker| self.candidates.iter().any(|have| have.node_id == broker.node_id);
+        let is_candidate =
+            |broker: &Broker| self.candidates.iter().any(|have| have.node_id == broker.node_id);
         let tier = |broker: &Broker| match (is_candidate(broker), broker.agent.is_ready(now)) {
             (true, _) => 0,
             (false, true) => 1,
@@ -165,7 +167,11 @@ impl<'a> Selection<'a> {
 }
 
 /// Those of `eligible` that serve the role which the client asked for; all of them, if none does.
-fn with_role<'a>(roster: &Roster, eligible: Vec<&'a Broker>, said: Option<&str>) -> (Vec<&'a Broker>, Wanted, bool) {
+fn with_role<'a>(
+    roster: &Roster,
+    eligible: Vec<&'a Broker>,
+    said: Option<&str>,
+) -> (Vec<&'a Broker>, Wanted, bool) {
     let Some(said) = said else { return (eligible, Wanted::Any, false) };
     let role = roster.role(said);
     let able: Vec<&Broker> = eligible.iter().copied().filter(|broker| serves(broker, role)).collect();
@@ -180,7 +186,9 @@ fn with_role<'a>(roster: &Roster, eligible: Vec<&'a Broker>, said: Option<&str>)
 fn serves(broker: &Broker, role: Option<&Label>) -> bool {
     let roles = &broker.agent.record.roles;
     let has = |have: &Label| {
-        role.is_some_and(|role| have == role || (have.as_str() == "proxy" && role.as_str().starts_with("proxy-")))
+        role.is_some_and(|role| {
+            have == role || (have.as_str() == "proxy" && role.as_str().starts_with("proxy-"))
+        })
     };
     roles.is_empty() || roles.iter().any(has)
 }
@@ -219,7 +227,8 @@ impl Load {
     /// Whether an agent has clearly more than its share. With equal weights the share is the mean.
     fn is_too_much_for(&self, broker: &Broker) -> bool {
         let Some((connections, weight)) = reported(broker) else { return false };
-        let (have, share) = (connections.saturating_mul(self.weight), self.connections.saturating_mul(weight));
+        let (have, share) =
+            (connections.saturating_mul(self.weight), self.connections.saturating_mul(weight));
         have.saturating_mul(4) > share.saturating_mul(OVERLOAD_QUARTERS)
             && have.saturating_sub(share) > OVERLOAD_LEAST.saturating_mul(self.weight)
     }
@@ -229,4 +238,241 @@ fn reported(broker: &Broker) -> Option<(u128, u128)> {
     let weight = u128::from(broker.agent.record.weight);
     let connections = broker.agent.lease.connections()?;
     (weight > 0).then_some((u128::from(connections), weight))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::client_zone::Origin;
+    use super::super::roster::tests::{agent, group, weighted};
+    use super::super::strategy::{Balance, Leaders, Rules, Strategy};
+    use super::super::turns::{Bounds, Placement};
+    use super::*;
+    use crate::model::{Agent, Record, State};
+    use std::collections::{HashMap, HashSet};
+    use std::sync::Arc;
+
+    const NOW: Moment = Moment::from_millis(1);
+    const BOUNDS: Bounds = Bounds { same_client_millis: 5_000, clients: 10_000, turns: 100 };
+
+    fn client(id: &str) -> Client<'_> {
+        Client { source: [127, 0, 0, 1].into(), id: Some(id) }
+    }
+
+    fn in_zone(zone: &str) -> ClientZone {
+        ClientZone::Known(Zone::parse(zone).unwrap(), Origin::ClientId)
+    }
+
+    fn with_roles(agent: &Arc<Agent>, roles: &[&str]) -> Arc<Agent> {
+        let roles = roles.iter().map(|role| Label::parse(role).unwrap()).collect();
+        let record = Record { roles, ..(*agent.record).clone() };
+        Arc::new(Agent { record: Arc::new(record), ..(**agent).clone() })
+    }
+
+    fn roster(agents: Vec<Arc<Agent>>) -> Roster {
+        Roster::of(&group("g", 1, agents))
+    }
+
+    fn names(brokers: &[&Broker]) -> Vec<String> {
+        let mut names: Vec<String> = brokers.iter().map(|b| b.agent.key.agent.to_string()).collect();
+        names.sort();
+        names
+    }
+
+    fn select<'a>(roster: &'a Roster, zone: &ClientZone, id: &str, scope: Scope) -> Selection<'a> {
+        Selection::of(roster, zone, client(id), &Hints::of(Some(id)), scope, NOW).unwrap()
+    }
+
+    fn three_zones() -> Roster {
+        let mut agents: Vec<Arc<Agent>> = (0..9)
+            .map(|i| agent("g", &format!("a{i}"), Some(["z1", "z2", "z3"][i % 3]), State::Ready, 1_000))
+            .collect();
+        agents.push(agent("g", "d1", Some("z1"), State::Draining, 1_000));
+        agents.push(agent("g", "dead", Some("z1"), State::Ready, 1));
+        roster(agents)
+    }
+
+    #[test]
+    fn a_scope_of_the_zone_lists_it_while_it_can_lead() {
+        let roster = three_zones();
+        let own = select(&roster, &in_zone("z1"), "x", Scope::Zone);
+        assert_eq!(
+            (names(&own.listed), names(&own.candidates)),
+            (
+                vec!["a0".into(), "a3".into(), "a6".into(), "d1".into()],
+                vec!["a0".into(), "a3".into(), "a6".into()]
+            )
+        );
+        for (zone, outcome) in [(ClientZone::Unaware, Outcome::Unaware), (in_zone("z9"), Outcome::Miss)] {
+            let all = select(&roster, &zone, "x", Scope::Zone);
+            assert_eq!((all.listed.len(), all.outcome), (10, outcome));
+        }
+        assert_eq!(select(&roster, &in_zone("z1"), "x", Scope::Group).listed.len(), 10);
+    }
+
+    #[test]
+    fn roles_choose_who_leads_and_fall_back_to_anybody() {
+        let base = |id: &str, zone| agent("g", id, Some(zone), State::Ready, 1_000);
+        let all = vec![
+            with_roles(&base("produce", "z1"), &["proxy-produce"]),
+            with_roles(&base("consume", "z1"), &["proxy-consume"]),
+            with_roles(&base("both", "z1"), &["proxy"]),
+            with_roles(&base("jobs", "z1"), &["jobs"]),
+            base("free", "z1"),
+            with_roles(&base("far", "z2"), &["special"]),
+        ];
+        let roster = roster(all.clone());
+        let lead = |id: &str| {
+            let selection = select(&roster, &in_zone("z1"), id, Scope::Group);
+            (names(&selection.candidates), selection.outcome, selection.fallbacks)
+        };
+        let produce = lead("ws_pt=proxy-produce,pod-1");
+        assert_eq!(
+            (produce.0, produce.2),
+            (vec!["both".into(), "free".into(), "produce".into()], Fallbacks::default())
+        );
+        assert_eq!(
+            lead("ws_proxy_target=proxy-consume-StreamThread-1-consumer").0,
+            ["both", "consume", "free"]
+        );
+        assert_eq!(lead("ws_pt=nobody").0, ["free"], "an agent without roles has all");
+        let without_free =
+            super::tests::roster(all.iter().filter(|a| a.key.agent.as_str() != "free").cloned().collect());
+        let far = select(&without_free, &in_zone("z1"), "ws_pt=special", Scope::Zone);
+        assert_eq!(
+            (names(&far.candidates), far.outcome, far.listed.len()),
+            (vec!["far".into()], Outcome::Miss, 5)
+        );
+        let none = select(&without_free, &in_zone("z1"), "ws_pt=nobody", Scope::Group);
+        assert!(none.fallbacks.role && none.candidates.len() == 4 && none.outcome == Outcome::Hit);
+    }
+
+    #[test]
+    fn a_broker_count_keeps_a_constant_few_with_all_that_matter_among_them() {
+        let roster = three_zones();
+        let placement = Placement::new(BOUNDS, 0);
+        let mut kept = HashSet::new();
+        for n in 1..12 {
+            for i in 0..20 {
+                let id = format!("broker_count={n},client-{i}");
+                let selection = select(&roster, &in_zone("z2"), &id, Scope::Group);
+                let again = select(&roster, &in_zone("z2"), &id, Scope::Group);
+                assert_eq!(names(&selection.listed), names(&again.listed));
+                assert_eq!(selection.listed.len(), n.min(10));
+                assert!(selection.listed.windows(2).all(|pair| pair[0].node_id < pair[1].node_id));
+                assert_eq!(selection.candidates.len(), n.min(3), "the zone's agents are kept first");
+                let listed: HashSet<i32> = selection.listed.iter().map(|b| b.node_id).collect();
+                let leaders =
+                    placement.leaders(&selection, Rules::default(), &Hints::default(), client(&id), NOW);
+                assert!(listed.contains(&leaders.unwrap().only().unwrap()));
+                assert!(listed.contains(&selection.controller(NOW).unwrap().node_id));
+                assert!(listed.contains(&selection.coordinator(0, "group", NOW).unwrap().node_id));
+                if n == 1 {
+                    kept.extend(names(&selection.listed));
+                }
+            }
+        }
+        assert_eq!(kept.len(), 3, "different clients keep different agents");
+    }
+
+    #[test]
+    fn sticky_clients_stay_and_leave_only_who_is_gone_or_overloaded() {
+        let agents: Vec<Arc<Agent>> =
+            (0..10).map(|i| agent("g", &format!("a{i}"), None, State::Ready, 1_000)).collect();
+        let whole = roster(agents.clone());
+        let kept = |roster: &Roster| -> Vec<String> {
+            (0..2_000)
+                .map(|i| {
+                    let id = format!("client-{i}");
+                    let selection = select(roster, &ClientZone::Unaware, &id, Scope::Group);
+                    selection.sticky(client(&id)).unwrap().agent.key.agent.to_string()
+                })
+                .collect()
+        };
+        let before = kept(&whole);
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        before.iter().for_each(|agent| *counts.entry(agent).or_default() += 1);
+        assert!(counts.len() == 10 && counts.values().all(|n| (140..260).contains(n)), "{counts:?}");
+        let smaller = roster(agents.iter().filter(|a| a.key.agent.as_str() != "a3").cloned().collect());
+        assert!(before.iter().zip(kept(&smaller)).all(|(then, now)| *then == now || then == "a3"));
+        // Loads: all 100, then a5 at 125 (not above), then at 140: its clients go elsewhere, all others stay.
+        agents.iter().for_each(|agent| agent.lease.report(Some(100)));
+        agents[5].lease.report(Some(125));
+        assert_eq!(before, kept(&whole));
+        agents[5].lease.report(Some(140));
+        let after = kept(&whole);
+        assert!(after.iter().all(|agent| agent != "a5"));
+        assert!(before.iter().zip(&after).all(|(then, now)| then == now || then == "a5"));
+        agents.iter().for_each(|agent| agent.lease.report(Some(2)));
+        agents[5].lease.report(Some(9));
+        assert_eq!(before, kept(&whole), "a handful of connections is noise");
+        let heavy = roster(
+            agents
+                .iter()
+                .map(|a| if a.key.agent.as_str() == "a5" { weighted(a, 300) } else { Arc::clone(a) })
+                .collect(),
+        );
+        agents.iter().for_each(|agent| agent.lease.report(Some(100)));
+        agents[5].lease.report(Some(300));
+        assert!(
+            kept(&heavy).iter().filter(|agent| *agent == "a5").count() > 350,
+            "its share is three times as large"
+        );
+    }
+
+    #[test]
+    fn everything_that_is_named_is_listed_in_every_strategy_and_replicas_agree() {
+        let mut random = fastrand::Rng::with_seed(23);
+        let (one, two) = (Placement::new(BOUNDS, 1), Placement::new(BOUNDS, 7));
+        let mut checked = 0;
+        for _ in 0..2_000 {
+            let agents: Vec<Arc<Agent>> = (0..random.usize(1..12))
+                .map(|i| {
+                    let state = if random.u8(..4) == 0 { State::Draining } else { State::Ready };
+                    let zone = ["z1", "z2", "z3"][random.usize(..3)];
+                    let agent = weighted(
+                        &agent("g", &format!("a{i}"), Some(zone), state, random.u64(1..6)),
+                        [100, 100, 50, 0][random.usize(..4)],
+                    );
+                    with_roles(&agent, [&[][..], &["proxy-produce"], &["proxy"]][random.usize(..3)])
+                })
+                .collect();
+            agents
+                .iter()
+                .for_each(|agent| agent.lease.report([None, Some(random.u64(..200))][random.usize(..2)]));
+            let roster = roster(agents);
+            let now = Moment::from_millis(random.u64(1..6));
+            let id = format!("client-{},ws_pt=proxy-produce,broker_count={}", random.u8(..), random.u8(..14));
+            let zone = [ClientZone::Unaware, in_zone("z1"), in_zone("z9")][random.usize(..3)].clone();
+            let scope = Scope::ALL[random.usize(..2)];
+            let hints = Hints::of(Some(&id));
+            let Some(selection) = Selection::of(&roster, &zone, client(&id), &hints, scope, now) else {
+                assert_eq!(roster.live(now).count(), 0);
+                continue;
+            };
+            let listed: HashSet<i32> = selection.listed.iter().map(|b| b.node_id).collect();
+            assert!(selection.listed.iter().all(|broker| broker.agent.is_live(now)));
+            assert!(listed.contains(&selection.controller(now).unwrap().node_id));
+            for key in ["a", "b", "c"] {
+                assert!(listed.contains(&selection.coordinator(0, key, now).unwrap().node_id));
+            }
+            let can_lead: HashSet<i32> = selection.candidates.iter().map(|b| b.node_id).collect();
+            assert!(can_lead.is_subset(&listed) && !can_lead.is_empty());
+            for (strategy, balance) in Strategy::ALL.into_iter().flat_map(|s| Balance::ALL.map(|b| (s, b))) {
+                let rules = Rules { strategy, balance, scope };
+                let leaders = |placement: &Placement| {
+                    placement.leaders(&selection, rules, &hints, client(&id), now).unwrap()
+                };
+                let all = |leaders: &Leaders| {
+                    (0..30).map(|p| leaders.of_topic("orders").partition(p)).collect::<Vec<_>>()
+                };
+                let (ours, theirs) = (all(&leaders(&one)), all(&leaders(&two)));
+                assert!(ours.iter().all(|leader| can_lead.contains(leader)));
+                let turns = (strategy, balance, selection.capped)
+                    == (Strategy::SingleAgent, Balance::RoundRobin, false);
+                assert!(turns || ours == theirs, "{rules:?}");
+                checked += 1;
+            }
+        }
+        assert!(checked > 5_000, "{checked}");
+    }
 }

@@ -371,7 +371,8 @@ mod tests {
                         moved += usize::from(then != now);
                     }
                 }
-                let share = f64::from(was.agent.record.weight) / weights.iter().map(|w| f64::from(*w)).sum::<f64>();
+                let share =
+                    f64::from(was.agent.record.weight) / weights.iter().map(|w| f64::from(*w)).sum::<f64>();
                 assert!((moved as f64) < 1_500.0 * share * 1.4 + 20.0, "{gone}: {moved}");
             }
         }

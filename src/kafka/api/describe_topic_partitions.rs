@@ -48,9 +48,11 @@ fn answer(mut call: Call<'_>) -> Result<Outcome, Stop> {
     let roster = call.live_roster()?;
     let leaders = call.place(&call.show(&roster)?)?;
     let catalog = call.service.topics.catalog(call.fleet, &call.service.cluster);
-    let mut page = Page { leaders, left: asked.limit, topics: Vec::new(), next: None, outcome: Outcome::Answered };
+    let mut page =
+        Page { leaders, left: asked.limit, topics: Vec::new(), next: None, outcome: Outcome::Answered };
     page.fill(catalog.map(AsRef::as_ref), &asked);
-    let reply = DescribeTopicPartitionsResponse::default().with_topics(page.topics).with_next_cursor(page.next);
+    let reply =
+        DescribeTopicPartitionsResponse::default().with_topics(page.topics).with_next_cursor(page.next);
     call.encode(API.name, &reply)?;
     Ok(page.outcome)
 }
@@ -106,7 +108,10 @@ impl Page {
             _ => 0,
         };
         if asked.topics.is_empty() {
-            let all = catalog.map(|catalog| catalog.topics.range::<str, _>((Bound::Included(first), Bound::Unbounded))).into_iter().flatten();
+            let all = catalog
+                .map(|catalog| catalog.topics.range::<str, _>((Bound::Included(first), Bound::Unbounded)))
+                .into_iter()
+                .flatten();
             for (name, topic) in all {
                 if !self.take(topic, begin(name)) {
                     return;

@@ -178,12 +178,13 @@ impl<'a> Call<'a> {
     /// What the client is shown of a roster, and in which zone it is.
     pub fn show<'r>(&self, roster: &'r Roster) -> Result<Shown<'a, 'r>, Stop> {
         let service = self.service;
-        let zone = service.zones.zone_of(self.client.id, self.client.source, service.zone.as_ref(), |name| {
-            roster.zone(name)
-        });
+        let zone = service
+            .zones
+            .zone_of(self.client.id, self.client.source, service.zone.as_ref(), |name| roster.zone(name));
         let hints = Hints::of(self.client.id);
         let scope = service.rules.scope;
-        let selection = Selection::of(roster, &zone, self.client, &hints, scope, self.now).ok_or(Stop::NoAgent)?;
+        let selection =
+            Selection::of(roster, &zone, self.client, &hints, scope, self.now).ok_or(Stop::NoAgent)?;
         Ok(Shown { selection, zone, hints })
     }
 
@@ -250,7 +251,9 @@ fn count_placement(metrics: &Metrics, shown: &Shown<'_, '_>, leaders: &Leaders) 
     };
     metrics.placement(zone, outcome);
     let fallbacks = shown.selection.fallbacks;
-    for (fell, reason) in [(fallbacks.zone, "zone"), (fallbacks.role, "role"), (fallbacks.draining, "draining")] {
+    for (fell, reason) in
+        [(fallbacks.zone, "zone"), (fallbacks.role, "role"), (fallbacks.draining, "draining")]
+    {
         if fell {
             metrics.fallback(zone, reason);
         }
