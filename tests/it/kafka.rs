@@ -6,7 +6,7 @@ use fingerpost::kafka::{self, Limits, Listener, ListenerSettings, Topics, static
 use fingerpost::model::{
     Agent, AgentId, AgentKey, Cluster, Fleet, Group, GroupName, Lease, Moment, Record, Source, Zone,
 };
-use fingerpost::placement::{self, Roster};
+use fingerpost::placement::{self, Client, ClientZone, Hints, Leaders, Roster, Scope, Selection};
 use fingerpost::telemetry::Telemetry;
 use fingerpost::view::{self, Publisher};
 use serde_json::Value;
@@ -338,6 +338,7 @@ fn the_documented_vectors_hold() {
             (coordinator([100; 3], key_type, key), coordinator([100, 300, 50], key_type, key));
         rows.push(format!("| {key_type} | `{key}` | `{equal}` | `{weighted}` |"));
     }
+    rows.extend(rows_of_leaders());
     for (cluster, topic) in [("prod", "orders"), ("prod", "payments"), ("demo", "orders")] {
         let id = kafka::topics::topic_id(&Cluster::parse(cluster).unwrap(), topic);
         rows.push(format!("| `{cluster}` | `{topic}` | `{}` |", uuid::Uuid::from_bytes(id)));
@@ -350,8 +351,55 @@ fn the_documented_vectors_hold() {
     assert!(missing.is_empty(), "docs/kafka.md lacks {missing:#?}");
 }
 
+/// The documented leaders, of both kinds, and the agents near to clients.
+fn rows_of_leaders() -> Vec<String> {
+    use placement::strategy::{Nearest, Round};
+    let rosters = [roster([100; 3]), roster([100, 300, 50])];
+    let now = Moment::from_millis(1);
+    let name = |roster: &Roster, id| {
+        let broker = roster.brokers().iter().find(|broker| broker.node_id == id);
+        broker.unwrap().agent.key.agent.to_string()
+    };
+    let mut rows = Vec::new();
+    for (topic, partition) in [("orders", 0), ("orders", 1), ("orders", 2), ("payments", 0), ("payments", 11)]
+    {
+        let led =
+            |roster: &Roster, leaders: Leaders| name(roster, leaders.of_topic(topic).partition(partition));
+        let [equal, weighted] = [0, 1]
+            .map(|i| led(&rosters[i], Leaders::Nearest(Nearest::of(&rosters[i].eligible(now)).unwrap())));
+        rows.push(format!("| `{topic}` | {partition} | `{equal}` | `{weighted}` |"));
+        if partition < 11 {
+            let [equal, weighted] = [0, 1]
+                .map(|i| led(&rosters[i], Leaders::Round(Round::of(&rosters[i].eligible(now)).unwrap())));
+            rows.push(format!("| `{topic}` | {partition} | `{equal}` | `{weighted}` |"));
+        }
+    }
+    for (source, id) in [
+        ("10.0.1.17", "orders-service"),
+        ("10.0.1.18", "orders-service"),
+        ("2001:db8::17", "ws_az=us-east-1a,orders"),
+        ("10.0.1.17", ""),
+    ] {
+        let client = Client { source: source.parse().unwrap(), id: Some(id) };
+        let [equal, weighted] = [0, 1].map(|i| {
+            let (zone, hints) = (ClientZone::Unaware, Hints::default());
+            let selection = Selection::of(&rosters[i], &zone, client, &hints, Scope::Group, now).unwrap();
+            selection.sticky(client).unwrap().agent.key.agent.to_string()
+        });
+        rows.push(format!("| `{source}` | `{id}` | `{equal}` | `{weighted}` |"));
+    }
+    rows
+}
+
 /// The coordinator of a key among agent-0, agent-1 and agent-2 of these weights.
 fn coordinator(weights: [u16; 3], key_type: i8, key: &str) -> String {
+    let roster = roster(weights);
+    let eligible = roster.eligible(Moment::from_millis(1));
+    placement::coordinator::choose(&eligible, key_type, key.as_bytes()).unwrap().agent.key.agent.to_string()
+}
+
+/// agent-0, agent-1 and agent-2 of these weights.
+fn roster(weights: [u16; 3]) -> Roster {
     let agents = (0..).zip(weights).map(|(i, weight)| {
         Arc::new(Agent {
             key: AgentKey {
@@ -364,7 +412,5 @@ fn coordinator(weights: [u16; 3], key_type: i8, key: &str) -> String {
         })
     });
     let (cluster, name) = (Cluster::parse("prod").unwrap(), GroupName::parse("vpc-1").unwrap());
-    let roster = Roster::of(&Group::build(cluster, name, 1, agents.collect(), Vec::new()));
-    let eligible = roster.eligible(Moment::from_millis(1));
-    placement::coordinator::choose(&eligible, key_type, key.as_bytes()).unwrap().agent.key.agent.to_string()
+    Roster::of(&Group::build(cluster, name, 1, agents.collect(), Vec::new()))
 }
