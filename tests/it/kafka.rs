@@ -166,6 +166,30 @@ fn kcat_sees_its_group_and_leaders_of_its_zone() {
 }
 
 #[test]
+fn kcat_is_told_what_its_client_id_asks_for() {
+    let world = World::start(Limits::default());
+    let bootstrap = world.bootstrap["vpc-1"].to_string();
+    let client = "client.id=ws_az=us-east-1a,ws_pas=equal_spread,broker_count=2,kcat";
+    let printed = kcat(&["-b", &bootstrap, "-X", client, "-L", "-J"]).ok();
+    let seen: Value = serde_json::from_str(&printed).unwrap();
+    let names: HashMap<i64, &str> = seen["brokers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|broker| (broker["id"].as_i64().unwrap(), broker["name"].as_str().unwrap()))
+        .collect();
+    let mut listed: Vec<&str> = names.values().copied().collect();
+    listed.sort_unstable();
+    assert_eq!(listed, world.addresses("vpc-1", Some("us-east-1a")), "the zone's two come first");
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for partition in seen["topics"][0]["partitions"].as_array().unwrap() {
+        *counts.entry(names[&partition["leader"].as_i64().unwrap()]).or_default() += 1;
+    }
+    assert_eq!(counts.into_values().collect::<Vec<_>>(), [6, 6], "twelve partitions go round two agents");
+    world.stop();
+}
+
+#[test]
 fn python_and_node_clients_see_their_group() {
     let world = World::start(Limits::default());
     let bootstrap = world.bootstrap["vpc-2"].to_string();
