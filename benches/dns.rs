@@ -222,7 +222,7 @@ fn no_allocation(bench: &Bench) {
     }
     let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
     assert_eq!(allocations, 0, "a query must not allocate");
-    println!("20000 varied queries: {allocations} allocations");
+    println!("=> allocations of 20,000 varied queries | {allocations}");
 }
 
 fn kinds(bench: &Bench) {
@@ -235,7 +235,11 @@ fn kinds(bench: &Bench) {
             black_box(measured_loop(bench, &packets, ROUNDS));
             start.elapsed().as_nanos() as u64 / ROUNDS
         });
-        println!("{name:<30} {}", best.min().unwrap_or_default());
+        let best = best.min().unwrap_or_default();
+        println!("{name:<30} {best}");
+        if name == NAMES[0] {
+            println!("=> A of a group of 8 agents, handler alone | {best} ns");
+        }
     }
 }
 
@@ -265,28 +269,52 @@ fn load(seconds: u64) {
         "{:<12} {:>10} {:>10} {:>10} {:>12}",
         "server", "answers/s", "us user", "us system", "allocations"
     );
-    let mut rates = [0.0f64; 2];
-    for round in 0..4 {
-        let is_echo = round % 2 == 0;
-        let rate = if is_echo { with_echo(file.path(), seconds) } else { with_server(file.path(), seconds) };
-        rates[usize::from(!is_echo)] = rates[usize::from(!is_echo)].max(rate);
+    let (mut echo, mut ours) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        echo.push(with_echo(file.path(), seconds));
+        ours.push(with_server(file.path(), seconds));
     }
-    println!("fingerpost serves {:.2} of what a bare batched echo serves", rates[1] / rates[0]);
+    let median = |runs: &mut Vec<Load>, of: fn(&Load) -> f64| {
+        runs.sort_by(|a, b| of(a).total_cmp(&of(b)));
+        of(&runs[runs.len() / 2])
+    };
+    let (rate, user, system) = (|run: &Load| run.rate, |run: &Load| run.user, |run: &Load| run.system);
+    let cpu = |run: &Load| run.user + run.system;
+    println!(
+        "=> UDP answer of the real server, user + system CPU | {:.2} + {:.2} us",
+        median(&mut ours, user),
+        median(&mut ours, system)
+    );
+    println!(
+        "=> the same of a bare batched echo | {:.2} + {:.2} us",
+        median(&mut echo, user),
+        median(&mut echo, system)
+    );
+    println!("=> CPU per answer, ours/echo | {:.2}", median(&mut ours, cpu) / median(&mut echo, cpu));
+    println!("=> answers a second, ours/echo | {:.2}", median(&mut ours, rate) / median(&mut echo, rate));
+    println!("=> answers a second, one worker | {:.0}", median(&mut ours, rate));
 }
 
-fn with_echo(file: &std::path::Path, seconds: u64) -> f64 {
+/// One run under load: answers a second, and CPU per answer in microseconds.
+struct Load {
+    rate: f64,
+    user: f64,
+    system: f64,
+}
+
+fn with_echo(file: &std::path::Path, seconds: u64) -> Load {
     let socket = udp::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
     let address = socket.local_addr().unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let halt = Arc::clone(&stop);
     let worker = std::thread::spawn(move || udp::serve(&socket, SIZES, &halt, &mut Echo).unwrap());
-    let rate = dnsperf("echo", address, file, seconds);
+    let run = dnsperf("echo", address, file, seconds);
     stop.store(true, Ordering::Relaxed);
     worker.join().unwrap();
-    rate
+    run
 }
 
-fn with_server(file: &std::path::Path, seconds: u64) -> f64 {
+fn with_server(file: &std::path::Path, seconds: u64) -> Load {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _inside = runtime.enter();
     let (publisher, view) = view::channel();
@@ -297,13 +325,13 @@ fn with_server(file: &std::path::Path, seconds: u64) -> f64 {
     let server = Server::bind(settings, view, Clock::machine(), &telemetry.dns).unwrap();
     let (address, stop) = (server.addresses()[0], CancellationToken::new());
     let task = runtime.spawn(server.run(stop.clone()));
-    let rate = dnsperf("fingerpost", address, file, seconds);
+    let run = dnsperf("fingerpost", address, file, seconds);
     stop.cancel();
     runtime.block_on(task).unwrap();
-    rate
+    run
 }
 
-fn dnsperf(what: &str, server: SocketAddr, file: &std::path::Path, seconds: u64) -> f64 {
+fn dnsperf(what: &str, server: SocketAddr, file: &std::path::Path, seconds: u64) -> Load {
     let before = (cpu(), ALLOCATIONS.load(Ordering::Relaxed));
     let output = Command::new("dnsperf")
         .args(["-s", &server.ip().to_string(), "-p", &server.port().to_string(), "-d"])
@@ -319,13 +347,15 @@ fn dnsperf(what: &str, server: SocketAddr, file: &std::path::Path, seconds: u64)
     };
     let (answers, rate) = (number("Queries completed:"), number("Queries per second:"));
     let per_answer = |ticks: u64| ticks as f64 * 10_000.0 / answers; // ticks of 10 ms
+    let run =
+        Load { rate, user: per_answer(after.0.0 - before.0.0), system: per_answer(after.0.1 - before.0.1) };
     println!(
         "{what:<12} {rate:>10.0} {:>10.2} {:>10.2} {:>12.6}",
-        per_answer(after.0.0 - before.0.0),
-        per_answer(after.0.1 - before.0.1),
+        run.user,
+        run.system,
         (after.1 - before.1) as f64 / answers
     );
-    rate
+    run
 }
 
 /// User and system time of this process in ticks (the load comes from another one).

@@ -1,6 +1,6 @@
 """DNS servers beside each other: CPU time per answer for a name with eight A records, UDP, one worker each.
 
-    scripts/bench_peers.py PATH/TO/fingerpost [SECONDS]
+    scripts/bench_peers.py PATH/TO/fingerpost [SECONDS] [PATH/TO/hickory-peer]
 
 Each server in turn is pinned to core 0 and asked by dnsperf on core 1. What is compared is the server's own CPU time
 (user + system, from /proc/PID/stat) per answer: unlike answers per second it does not depend on how fast the
@@ -136,6 +136,12 @@ def gdnsd(folder, port):
     return [find("gdnsd"), "-c", str(folder), "start"], None
 
 
+def hickory(program, port):
+    if not program:
+        raise Absent("benches/peers/hickory was not built")
+    return [program, str(port), *ADDRESSES], None
+
+
 def cpu_seconds(session):
     """User and system time of all processes of a session: some servers answer in a grandchild."""
     total, ticks = 0, os.sysconf("SC_CLK_TCK")
@@ -198,15 +204,17 @@ def measure(command, fill, folder, port, seconds):
 
 
 def main():
-    if len(sys.argv) not in (2, 3):
+    if len(sys.argv) not in (2, 3, 4):
         sys.exit(__doc__)
-    program, seconds = os.path.abspath(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) == 3 else 5
+    program, seconds = os.path.abspath(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 5
+    peer = os.path.abspath(sys.argv[3]) if len(sys.argv) > 3 else None
     if (os.cpu_count() or 1) < 2:
         sys.exit("bench: one core only: the server and dnsperf would share it")
-    servers = {"fingerpost": lambda f, p: fingerpost(program, f, p), "gdnsd": gdnsd, "knot": knot, "nsd": nsd}
+    servers = {"fingerpost": lambda f, p: fingerpost(program, f, p), "gdnsd": gdnsd, "knot": knot, "nsd": nsd,
+               "hickory": lambda _, p: hickory(peer, p)}
     print(f"{NAME}: 8 A records, UDP, one worker on core 0, dnsperf on core 1, {seconds} s each")
     print(f"{'server':<12}{'µs CPU/answer':>15}{'answers/s':>12}{'ours/theirs':>13}")
-    ours = None
+    ours, summary = None, []
     for name, prepare in servers.items():
         with tempfile.TemporaryDirectory() as temporary:
             folder, port = pathlib.Path(temporary), free_port()
@@ -220,7 +228,10 @@ def main():
         if name == "fingerpost":
             ours = cost
         ratio = f"{ours / cost:>13.2f}" if ours else f"{'':>13}"
-        print(f"{name:<12}{cost:>15.2f}{rate:>12.0f}{ratio}")
+        print(f"{name:<12}{cost:>15.2f}{rate:>12.0f}{ratio}", flush=True)
+        beside = f", ours/theirs {ours / cost:.2f}" if ours and name != "fingerpost" else ""
+        summary.append(f"=> {name}, one worker, CPU per answer | {cost:.2f} us{beside}")
+    print("\n".join(summary))
 
 
 if __name__ == "__main__":

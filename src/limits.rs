@@ -43,6 +43,8 @@ pub mod registry {
     pub const AGENTS: Bound<usize> = Bound { default: 200_000, min: 1, max: 5_000_000 };
     /// Most refused records that are kept to be shown; all are counted.
     pub const REFUSALS: usize = 1_000;
+    /// Most refused records beyond those that are remembered by a hash, to be counted and logged once.
+    pub const REFUSALS_UNSHOWN: usize = 65_536;
     /// Most topics that are read of one cluster.
     pub const TOPICS: usize = 100_000;
     /// Most clusters whose topics are held.
@@ -57,8 +59,14 @@ pub mod registry {
     pub const NUDGES: usize = 65_536;
     /// How long a changed topics hash is let alone before it is read again: it is written field by field.
     pub const TOPICS_DELAY: Duration = Duration::from_millis(100);
-    /// How often a silent registry is asked whether it is still there: half-open connections say nothing.
-    pub const PING: Duration = Duration::from_secs(1);
+    /// How often a silent registry is asked whether it is still there: half-open connections say nothing. Below
+    /// [`crate::model::liveness::UNHEARD_MILLIS`], or leases would stand still between two answers.
+    pub const PING: Duration = Duration::from_millis(200);
+    /// Silence after which renewals may have been missed (it hung, or this process was stopped): everything is read
+    /// again before a lease may end. Longer than any scan step or scheduling delay of a healthy machine.
+    pub const SILENCE: Duration = Duration::from_secs(1);
+    /// How often what scans found changed is looked through, and the ages in the metrics are set.
+    pub const LOOK: Duration = Duration::from_secs(1);
     /// How often the list of refused records is published on its own: whoever writes rubbish must not keep us busy.
     pub const REFUSALS_DELAY: Duration = Duration::from_millis(100);
     /// How long a key that a scan found changed may wait for its push before it counts as repaired.
@@ -104,6 +112,8 @@ pub mod registry {
         Bound { default: Duration::from_secs(300), min: Duration::ZERO, max: Duration::from_secs(86_400) };
     /// Most departed agents remembered in one group; the oldest go first.
     pub const DEPARTED_MOST: usize = 1_024;
+    /// Most addresses of departed agents in all groups; while there are more, those who leave are not remembered.
+    pub const DEPARTED_ADDRESSES: usize = 500_000;
     /// A heartbeat's lease.
     pub const LEASE: Bound<Duration> = Bound {
         default: Duration::from_secs(15),

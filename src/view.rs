@@ -60,7 +60,9 @@ impl Publisher {
     /// Makes `fleet` the snapshot that every front reads from now on.
     pub fn publish(&self, fleet: Fleet) {
         let generation = fleet.generation();
-        self.cell.store(Arc::new(fleet));
+        let before = self.cell.swap(Arc::new(fleet));
         self.changed.send_replace(generation);
+        // Only now: taking apart what the new snapshot does not share may take longer than all of the above.
+        drop(before);
     }
 }

@@ -131,8 +131,10 @@ async fn ready(State(shared): S) -> Response {
     let stale: Vec<_> = fleet
         .sources()
         .iter()
-        .filter_map(|source| Some((source.name(), now.since(source.frozen_since()?))))
-        .map(|(name, millis)| json!({ "source": name, "lost_for_ms": millis }))
+        .filter_map(|source| {
+            let lost = now.since(source.frozen_since()?);
+            Some(json!({ "source": source.name(), "lost_for_ms": lost, "reason": source.trouble() }))
+        })
         .collect();
     let (done, missing): (Vec<_>, Vec<_>) = latches.into_iter().partition(|latch| latch.ready);
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -468,12 +468,16 @@ listen = "127.0.0.1:8053"
 
     #[test]
     fn a_line_that_may_hold_a_secret_is_not_repeated() {
-        let Err(Error::Invalid(found)) = with("[admin]\ntoken = 7\nlisten = 7\n", &[]) else {
-            panic!("valid?")
-        };
+        let text = "[admin]\ntoken = 7\nlisten = 7\ntokn = \"hunter2\"\napi = { key = \"hunter2\" }\n\
+                    [registry]\npasword=\"hunter2\"\nurl = \"u:hunter2@host\"\n";
+        let Err(Error::Invalid(found)) = with(text, &[]) else { panic!("valid?") };
         let shown = |line| found.iter().find(|p| p.place.ends_with(line)).unwrap().excerpt.clone();
-        assert_eq!(shown(":2:9"), None);
+        assert_eq!(shown(":2:9"), Some(("token = …".to_owned(), 9)));
         assert_eq!(shown(":3:10"), Some(("listen = 7".to_owned(), 10)));
+        for problem in &found {
+            assert!(!problem.to_string().contains("hunter2"), "{problem}");
+        }
+        assert!(found.len() >= 6, "{found:#?}");
     }
 
     #[test]

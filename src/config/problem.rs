@@ -1,5 +1,6 @@
 //! What is wrong with a configuration and where: every problem is collected, none stops the reading.
 
+use super::keys::SECTIONS;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -90,9 +91,8 @@ impl Problems {
             Origin::Default => (file.to_string(), None),
             Origin::Environment(name) => (format!("environment {name}"), None),
             Origin::File { line, column } => {
-                // A line that may hold a secret is not repeated: its value could end up in a log.
-                let shown = self.lines.get(line.saturating_sub(1)).filter(|text| !holds_secret(text));
-                let excerpt = shown.map(|text| (text.clone(), column));
+                let text = self.lines.get(line.saturating_sub(1));
+                let excerpt = text.and_then(|text| shown_line(text)).map(|text| (text, column));
                 (format!("{file}:{line}:{column}"), excerpt)
             }
         };
@@ -108,9 +108,18 @@ impl Problems {
     }
 }
 
-fn holds_secret(line: &str) -> bool {
-    let line = line.to_ascii_lowercase();
-    ["pass", "token", "secret", "@"].iter().any(|word| line.contains(word))
+/// A line as it may be repeated: what it prints could end up in a log, and a secret may stand where none belongs, as
+/// after a misspelt key. So only values of keys that we know, and that take no secret, are shown.
+fn shown_line(line: &str) -> Option<String> {
+    let Some((key, _)) = line.split_once('=') else {
+        return line.trim_start().starts_with('[').then(|| line.to_owned());
+    };
+    let name = key.rsplit('.').next().unwrap_or(key).trim().trim_matches(['"', '\'']);
+    let harmless = SECTIONS.iter().flat_map(|section| section.keys).any(|known| known.name == name)
+        && !["pass", "token", "secret", "url", "@"]
+            .iter()
+            .any(|word| line.to_ascii_lowercase().contains(word));
+    Some(if harmless { line.to_owned() } else { format!("{}= …", key) })
 }
 
 /// `did you mean "listen"?`, if one of `known` is near enough to `seen`.

@@ -44,15 +44,10 @@ fn registry(document: &Document, folder: &Path, problems: &mut Problems) -> Opti
         problems.warning(section.origin("url"), "a registry in memory has no password: it is ignored", None);
     }
     let prefix = section.text("prefix")?;
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':');
-    if prefix.len() > 64 || !prefix.chars().all(legal) || prefix.ends_with(':') {
-        let hint =
-            "1 to 64 of a-z, A-Z, 0-9, '-', '_', '.', '/' and ':', without a ':' at the end".to_owned();
-        problems.error(
-            section.origin("prefix"),
-            format!("registry.prefix: {prefix:?} cannot be used"),
-            Some(hint),
-        );
+    if !crate::model::ids::is_key_prefix(prefix) {
+        let message = format!("registry.prefix: {prefix:?} cannot be used");
+        let hint = "1 to 64 of a-z, A-Z, 0-9, '-', '_', '.' and ':'".to_owned();
+        problems.error(section.origin("prefix"), message, Some(hint));
     }
     Some(Registry {
         url: Secret::new(url),
@@ -315,6 +310,19 @@ fn warn_of_idleness(document: &Document, problems: &mut Problems) {
     if document.all("dns.zone").is_empty() {
         let hint = Some("add [[dns.zone]] with apex = \"kafka.example\"".to_owned());
         problems.warning(Origin::Default, "no DNS zone: every query will be refused", hint);
+    }
+    let listen =
+        document.all("dns").first().and_then(|section| section.addresses("listen")).unwrap_or_default();
+    let wildcard = listen.iter().all(|address| address.ip().is_unspecified());
+    for zone in document.all("dns.zone") {
+        let said = ["file", "ns", "ns_addresses"].iter().any(|key| zone.values.contains_key(*key));
+        if let (Some(apex), true, false) = (zone.text("apex"), wildcard, said) {
+            let message =
+                format!("dns.zone {apex}: its name server ns1.{apex} has no address, for we listen on any");
+            let hint =
+                "set ns_addresses to what resolvers reach this server by, or give the zone a file".to_owned();
+            problems.warning(zone.origin("apex"), message, Some(hint));
+        }
     }
 }
 

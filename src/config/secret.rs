@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 /// Longest secret that is read from a file, in bytes.
@@ -45,6 +45,9 @@ pub enum SecretError {
     /// The file can't be read.
     #[error("cannot read the secret file {0}: does it exist, and may this user read it?")]
     Unreadable(PathBuf, #[source] io::Error),
+    /// It is a folder, a device or a pipe.
+    #[error("the secret file {0} is no ordinary file: put the secret in one")]
+    NoFile(PathBuf),
     /// The file holds nothing but white space.
     #[error("the secret file {0} is empty: put the secret in it")]
     Empty(PathBuf),
@@ -66,23 +69,39 @@ impl SecretSource {
 /// Reads a secret file: its text without white space around it.
 pub fn read_secret_file(path: &Path) -> Result<Secret, SecretError> {
     let unreadable = |error| SecretError::Unreadable(path.to_owned(), error);
-    if fs::metadata(path).map_err(unreadable)?.len() > MOST_BYTES {
+    // A device or a pipe would be read without end, or waited for.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(SecretError::NoFile(path.to_owned()));
+    }
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(unreadable)?;
+    file.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > MOST_BYTES {
         return Err(SecretError::TooLarge(path.to_owned()));
     }
-    let text = fs::read_to_string(path).map_err(unreadable)?;
     match text.trim() {
         "" => Err(SecretError::Empty(path.to_owned())),
         secret => Ok(Secret::new(secret)),
     }
 }
 
-/// A URL as it may be shown: what stands between `://` and `@` is cut down to the user's name.
+/// A URL as it may be shown: what stands between `://` and `@` is cut down to the user's name, and nothing is shown
+/// of what follows a question mark.
 pub fn shown_url(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let url = match url.split_once('?') {
+        Some((plain, _)) => format!("{plain}?…"),
+        None => url.to_owned(),
+    };
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return match url.rsplit_once('@') {
+            Some((_, host)) => format!("***@{host}"),
+            None => url,
+        };
+    };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     match authority.rsplit_once('@') {
-        None => url.to_owned(),
+        None => url,
         Some((user, host)) => {
             let name = user.split_once(':').map_or(user, |(name, _)| name);
             format!("{scheme}://{name}:***@{host}{path}")
@@ -102,6 +121,8 @@ mod tests {
         assert_eq!(shown_url("redis://:p@ss@host:1/0"), "redis://:***@host:1/0");
         assert_eq!(shown_url("redis://host:1"), "redis://host:1");
         assert_eq!(shown_url("memory:"), "memory:");
+        assert_eq!(shown_url("u:hunter2@host:1"), "***@host:1", "the scheme was forgotten");
+        assert_eq!(shown_url("redis://host:1/0?password=hunter2"), "redis://host:1/0?…");
     }
 
     #[test]
@@ -113,6 +134,7 @@ mod tests {
         assert!(matches!(read_secret_file(&path), Err(SecretError::Empty(_))));
         fs::write(&path, "abc\n").unwrap();
         assert_eq!(read_secret_file(&path).unwrap().expose(), "abc");
+        assert!(matches!(read_secret_file(Path::new("/dev/zero")), Err(SecretError::NoFile(_))));
         fs::write(&path, "x".repeat(5_000)).unwrap();
         assert!(matches!(read_secret_file(&path), Err(SecretError::TooLarge(_))));
     }

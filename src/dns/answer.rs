@@ -121,6 +121,8 @@ pub enum Outcome<'a> {
     NoData,
     /// The chain of aliases leads where we do not answer, or is too long: the resolver goes on.
     AliasesOnly,
+    /// Another name says it: an alias that is still to be followed. No answer ends with it.
+    Alias(&'a RrSet),
     /// Records of a zone file.
     Static(&'a RrSet),
     /// Another server's: a referral to the NS of this cut.
@@ -214,103 +216,78 @@ pub struct Known<'a> {
 
 /// Answers one question. `entropy` draws the sample: the same number draws the same one.
 pub fn answer<'a>(known: &Known<'a>, question: Question<'_>, entropy: u64) -> Answer<'a> {
-    let mut aliases = Aliases::default();
-    let first = step(known, question, entropy);
-    let kind = first.kind;
-    let mut last = first;
-    while let Reply::Alias(set) = last.reply {
-        let (Some(zone), Some(target)) = (last.zone, set.target.as_deref()) else { break };
-        if !aliases.push(zone, set) {
-            last.reply = Reply::Done(Outcome::AliasesOnly);
-            break;
+    let mut answer = of_one_name(known, question, entropy);
+    if let Outcome::Alias(_) = answer.outcome {
+        follow_aliases(known, question, entropy, &mut answer);
+    }
+    answer
+}
+
+/// Goes on from an answer that is an alias, until a name says something else.
+fn follow_aliases<'a>(known: &Known<'a>, question: Question<'_>, entropy: u64, answer: &mut Answer<'a>) {
+    while let Outcome::Alias(set) = answer.outcome {
+        let (zone, target) = (answer.zone, set.target.as_deref().and_then(|target| Name::read(target).ok()));
+        // What the last alias led to stays unsaid, unless it is found below.
+        answer.outcome = Outcome::AliasesOnly;
+        let (Some(zone), Some((name, _))) = (zone, target) else { return };
+        if !answer.aliases.push(zone, set) {
+            return;
         }
-        let Ok((name, _)) = Name::read(target) else { break };
-        let next = step(known, Question { name: &name, ..question }, entropy);
-        match next.reply {
+        let next = of_one_name(known, Question { name: &name, ..question }, entropy);
+        match next.outcome {
             // Beyond our authority the resolver asks those who know (RFC 1034 §4.3.2, step 3a).
-            Reply::Done(Outcome::Refused | Outcome::Referral(_)) => {
-                last.reply = Reply::Done(Outcome::AliasesOnly);
-                break;
-            }
-            _ => last = next,
+            Outcome::Refused | Outcome::Referral(_) => return,
+            outcome => (answer.zone, answer.zone_kept, answer.outcome) = (next.zone, next.zone_kept, outcome),
         }
     }
-    let outcome = match last.reply {
-        Reply::Done(outcome) => outcome,
-        Reply::Alias(_) => Outcome::AliasesOnly,
-    };
-    Answer { zone: last.zone, kind, zone_kept: last.zone_kept, aliases, outcome }
 }
 
 /// What one name says, before its alias is followed.
-struct Step<'a> {
-    zone: Option<&'a Zone>,
-    kind: Kind,
-    zone_kept: Option<bool>,
-    reply: Reply<'a>,
-}
-
-#[allow(clippy::large_enum_variant)] // as Outcome
-enum Reply<'a> {
-    Alias(&'a RrSet),
-    Done(Outcome<'a>),
-}
-
-fn step<'a>(known: &Known<'a>, question: Question<'_>, entropy: u64) -> Step<'a> {
+#[inline]
+fn of_one_name<'a>(known: &Known<'a>, question: Question<'_>, entropy: u64) -> Answer<'a> {
+    let new =
+        |zone, kind, outcome| Answer { zone, kind, zone_kept: None, aliases: Aliases::default(), outcome };
     let Some((zone, apex)) = known.zones.of(question.name) else {
-        let reply = Reply::Done(Outcome::Refused);
-        return Step { zone: None, kind: Kind::Outside, zone_kept: None, reply };
+        return new(None, Kind::Outside, Outcome::Refused);
     };
-    let of_static = |reply| {
-        let kind = if apex == 0 { Kind::Apex } else { Kind::Static };
-        Step { zone: Some(zone), kind, zone_kept: None, reply }
-    };
+    let of_static = |outcome| new(Some(zone), if apex == 0 { Kind::Apex } else { Kind::Static }, outcome);
     match zone.tree.find(question.name, apex) {
         // DS is the one type that the parent answers at a cut (RFC 4035 §3.1.4.1).
         Found::Cut(node) if question.qtype == rtype::DS && *node.name == *question.name.wire() => {
-            of_static(Reply::Done(node.set(rtype::DS).map_or(Outcome::NoData, Outcome::Static)))
+            of_static(node.set(rtype::DS).map_or(Outcome::NoData, Outcome::Static))
         }
-        Found::Cut(node) => of_static(Reply::Done(Outcome::Referral(node))),
+        Found::Cut(node) => of_static(Outcome::Referral(node)),
         Found::Exact(node) => of_static(at_node(node, question.qtype)),
         Found::Below(node) => of_static(below_node(zone, node, question.qtype)),
-        Found::Nowhere => {
-            let said = match fleet::answer(known, question, apex, entropy) {
-                Some(said) => said,
-                // A wildcard at the apex covers what neither static data nor the fleet has.
-                None => {
-                    let reply = zone.tree.apex().map(|node| below_node(zone, node, question.qtype));
-                    let reply = reply.unwrap_or(Reply::Done(Outcome::NoSuchName));
-                    if !matches!(reply, Reply::Done(Outcome::NoSuchName)) {
-                        return of_static(reply);
-                    }
-                    fleet::Said::new(Kind::Unknown, Outcome::NoSuchName)
-                }
-            };
-            let reply = Reply::Done(said.outcome);
-            Step { zone: Some(zone), kind: said.kind, zone_kept: said.zone_kept, reply }
-        }
+        Found::Nowhere => match fleet::answer(known, question, apex, entropy) {
+            Some(fleet::Said { kind, zone_kept, outcome }) => {
+                Answer { zone: Some(zone), kind, zone_kept, aliases: Aliases::default(), outcome }
+            }
+            // A wildcard at the apex covers what neither static data nor the fleet has.
+            None => match zone.tree.apex().map(|node| below_node(zone, node, question.qtype)) {
+                None | Some(Outcome::NoSuchName) => new(Some(zone), Kind::Unknown, Outcome::NoSuchName),
+                Some(outcome) => of_static(outcome),
+            },
+        },
     }
 }
 
 /// What a node of static data says to `qtype`.
-fn at_node(node: &Node, qtype: u16) -> Reply<'_> {
+fn at_node(node: &Node, qtype: u16) -> Outcome<'_> {
     if let Some(set) = node.set(qtype) {
-        return Reply::Done(Outcome::Static(set));
+        return Outcome::Static(set);
     }
     if qtype == rtype::ANY {
-        return Reply::Done(if node.sets.is_empty() { Outcome::NoData } else { Outcome::Any });
+        return if node.sets.is_empty() { Outcome::NoData } else { Outcome::Any };
     }
-    match node.set(rtype::CNAME) {
-        Some(alias) => Reply::Alias(alias),
-        None => Reply::Done(Outcome::NoData),
-    }
+    node.set(rtype::CNAME).map_or(Outcome::NoData, Outcome::Alias)
 }
 
 /// What is said of a name that does not exist below `node`, its closest encloser (RFC 4592 §3.3).
-fn below_node<'a>(zone: &'a Zone, node: &'a Node, qtype: u16) -> Reply<'a> {
+fn below_node<'a>(zone: &'a Zone, node: &'a Node, qtype: u16) -> Outcome<'a> {
     match zone.tree.wildcard(node) {
         Some(wildcard) => at_node(wildcard, qtype),
-        None => Reply::Done(Outcome::NoSuchName),
+        None => Outcome::NoSuchName,
     }
 }
 

@@ -21,31 +21,37 @@ pub struct Name {
 pub struct BadName;
 
 impl Name {
+    /// The root.
+    pub const ROOT: Self = Self { wire: [0; MAX_NAME], len: 1, starts: [0; MAX_LABELS], labels: 0 };
+
     /// Reads the uncompressed name at the start of `bytes`; the second value says how many bytes it took.
     /// Compression pointers are refused: nothing stands before a question that one could point at.
     pub fn read(bytes: &[u8]) -> Result<(Self, usize), BadName> {
-        let mut name = Self { wire: [0; MAX_NAME], len: 0, starts: [0; MAX_LABELS], labels: 0 };
-        let mut at = 0;
-        loop {
-            let len = usize::from(*bytes.get(at).ok_or(BadName)?);
-            if len > 63 {
-                return Err(BadName);
+        let mut name = Self::ROOT;
+        let took = name.fill(bytes)?;
+        Ok((name, took))
+    }
+
+    /// As [`Name::read`], into a name that stands where it is to stay: it is large to be moved about.
+    pub fn fill(&mut self, bytes: &[u8]) -> Result<usize, BadName> {
+        let (mut at, mut labels) = (0, 0);
+        let end = loop {
+            match usize::from(*bytes.get(at).ok_or(BadName)?) {
+                0 => break at + 1,
+                len @ 1..=63 => {
+                    *self.starts.get_mut(labels).ok_or(BadName)? = at as u8;
+                    labels += 1;
+                    at += 1 + len;
+                }
+                _ => return Err(BadName),
             }
-            let end = at + 1 + len;
-            let from = bytes.get(at..end).ok_or(BadName)?;
-            let to = name.wire.get_mut(at..end).ok_or(BadName)?;
-            for (to, from) in to.iter_mut().zip(from) {
-                // A length byte is at most 63 and thus never a letter: it may be folded along.
-                *to = from.to_ascii_lowercase();
-            }
-            if len == 0 {
-                name.len = end;
-                return Ok((name, end));
-            }
-            *name.starts.get_mut(name.labels).ok_or(BadName)? = at as u8;
-            name.labels += 1;
-            at = end;
-        }
+        };
+        let wire = self.wire.get_mut(..end).ok_or(BadName)?;
+        wire.copy_from_slice(bytes.get(..end).ok_or(BadName)?);
+        // A length byte is at most 63 and thus never a letter: it may be folded along.
+        wire.make_ascii_lowercase();
+        (self.len, self.labels) = (end, labels);
+        Ok(end)
     }
 
     /// Reads dotted text such as `vpc-1.prod.kafka.example.`; no escapes. For settings and tests.

@@ -39,6 +39,9 @@ const EDE_NOT_READY: u16 = 14;
 const EDE_NOT_AUTHORITATIVE: u16 = 20;
 const EDE_OTHER: u16 = 0;
 
+/// Bytes of a record between its owner's pointer, which they begin with, and its data.
+const FIXED: usize = 12;
+
 const QR: u8 = 0x80;
 const AA: u8 = 0x04;
 const TC: u8 = 0x02;
@@ -187,13 +190,18 @@ impl<'b> Page<'b> {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Fits {
-        let end = self.at + bytes.len();
+        self.room(bytes.len())?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    /// The next `len` bytes, to be written.
+    fn room(&mut self, len: usize) -> Result<&mut [u8], Full> {
+        let (start, end) = (self.at, self.at + len);
         if end > self.limit {
             return Err(Full);
         }
-        self.out.get_mut(self.at..end).ok_or(Full)?.copy_from_slice(bytes);
         self.at = end;
-        Ok(())
+        self.out.get_mut(start..end).ok_or(Full)
     }
 
     fn count(&mut self, section: Section) {
@@ -261,7 +269,11 @@ impl<'b> Page<'b> {
             Outcome::Services(services) => self.services(here, services),
             Outcome::GroupText(group) => self.group_text(here, group, known),
             Outcome::AgentText(agent) => self.agent_text(here, agent, known),
-            Outcome::Refused | Outcome::NotSynced | Outcome::NobodyThere | Outcome::AliasesOnly => Ok(()),
+            Outcome::Refused
+            | Outcome::NotSynced
+            | Outcome::NobodyThere
+            | Outcome::Alias(_)
+            | Outcome::AliasesOnly => Ok(()),
         }
     }
 
@@ -295,8 +307,9 @@ impl<'b> Page<'b> {
     fn address<const N: usize>(&mut self, owner: [u8; 2], ttl: u32, octets: &[u8; N]) -> Fits {
         let kind = if N == 4 { rtype::A } else { rtype::AAAA } as u8;
         let [l1, l2, l3, l4] = ttl.to_be_bytes();
-        self.put(&[owner[0], owner[1], 0, kind, 0, 1, l1, l2, l3, l4, 0, N as u8])?;
-        self.put(octets)?;
+        let (fixed, data) = self.room(FIXED + N)?.split_first_chunk_mut::<FIXED>().ok_or(Full)?;
+        *fixed = [owner[0], owner[1], 0, kind, 0, 1, l1, l2, l3, l4, 0, N as u8];
+        data.copy_from_slice(octets);
         self.count(Section::Answer);
         Ok(())
     }

@@ -33,11 +33,12 @@ impl Responder {
     /// Answers one packet into `out` and returns the answer's length; 0 means silence. Each packet is counted once.
     pub fn respond(&self, asked: Asked<'_>, counters: &Counters, out: &mut [u8]) -> usize {
         let Asked { packet, transport, .. } = asked;
-        let query = match parse(packet) {
+        let parsed = parse(packet);
+        let query = match &parsed {
             Parsed::Query(query) => query,
             Parsed::Error(rcode) => {
-                counters.answered(outcome_of(transport, rcode, NameKind::None));
-                return render::header_only(packet, rcode, out);
+                counters.answered(outcome_of(transport, *rcode, NameKind::None));
+                return render::header_only(packet, *rcode, out);
             }
             Parsed::Drop(why) => {
                 match why {
@@ -48,9 +49,9 @@ impl Responder {
                 return 0;
             }
         };
-        let (written, kind) = match refusal(&query) {
-            Some(rcode) => (render::error(packet, &query, rcode, out, transport), NameKind::None),
-            None => self.answered(asked, &query, counters, out),
+        let (written, kind) = match refusal(query) {
+            Some(rcode) => (render::error(packet, query, rcode, out, transport), NameKind::None),
+            None => self.answered(asked, query, counters, out),
         };
         counters.answered(outcome_of(transport, written.rcode, kind));
         if written.truncated {

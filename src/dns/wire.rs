@@ -109,25 +109,21 @@ pub fn parse(packet: &[u8]) -> Parsed {
     }
     let before = u32::from(u16::from_be_bytes([an1, an2])) + u32::from(u16::from_be_bytes([ns1, ns2]));
     let additional = u16::from_be_bytes([ar1, ar2]);
-    match body(packet, before, additional) {
-        Some(query) => Parsed::Query(query),
+    let mut query = Query { name: Name::ROOT, qtype: 0, qclass: 0, question_end: HEADER, edns: None };
+    match body(packet, before, additional, &mut query) {
+        Some(()) => Parsed::Query(query),
         None => Parsed::Error(Rcode::FormErr),
     }
 }
 
 /// The question and the records behind it; `None` is FORMERR.
-fn body(packet: &[u8], before: u32, additional: u16) -> Option<Query> {
-    let (name, took) = Name::read(packet.get(HEADER..)?).ok()?;
-    let mut at = HEADER + took;
+fn body(packet: &[u8], before: u32, additional: u16, query: &mut Query) -> Option<()> {
+    let mut at = HEADER + query.name.fill(packet.get(HEADER..)?).ok()?;
     let [t1, t2, c1, c2] = *packet.get(at..)?.first_chunk::<4>()?;
     at += 4;
-    let mut query = Query {
-        name,
-        qtype: u16::from_be_bytes([t1, t2]),
-        qclass: u16::from_be_bytes([c1, c2]),
-        question_end: at,
-        edns: None,
-    };
+    query.qtype = u16::from_be_bytes([t1, t2]);
+    query.qclass = u16::from_be_bytes([c1, c2]);
+    query.question_end = at;
     // Each record takes at least 11 bytes or ends the loop: no count can make it long.
     for _ in 0..before {
         let record = Record::read(packet, at)?;
@@ -146,7 +142,7 @@ fn body(packet: &[u8], before: u32, additional: u16) -> Option<Query> {
             query.edns = Some(record.edns()?);
         }
     }
-    (at == packet.len()).then_some(query)
+    (at == packet.len()).then_some(())
 }
 
 /// A record that is only looked at to get past it, or to take an OPT from it.

@@ -1,11 +1,12 @@
 //! The zones that are served: each apex, its static data, and the checks that make a clash a start-up error.
 
-use super::names::{Name, text_of};
+use super::names::{Name, label_text, text_of};
 use super::tree::{RrSet, Tree, target_at};
 use super::wire::rtype;
 use super::zone_file::{self, Entry, Problem};
 use crate::limits::dns as limits;
 use crate::model::Cluster;
+use crate::model::group::is_twin;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -96,6 +97,7 @@ impl Zones {
             let (serial, negative_ttl) = soa_numbers(&entries);
             zones.push(Zone { apex, tree, negative_ttl, serial });
         }
+        problems.extend(nested(&zones, clusters));
         // The longest apex first: a zone below another is its own (RFC 1034 §4.3.2, step 2).
         zones.sort_by_key(|zone| std::cmp::Reverse(zone.apex.labels()));
         if problems.is_empty() { Ok(Self(zones)) } else { Err(problems) }
@@ -123,6 +125,33 @@ impl Zones {
             zone.tree.get(&name).is_some()
         })
     }
+}
+
+/// Zones that lie at or below the name that a configured cluster (or its `-` twin) has in another zone: they would
+/// take over names of that cluster's groups and agents.
+fn nested(zones: &[Zone], clusters: &[Cluster]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for inner in zones {
+        for outer in zones {
+            let Some(below) = inner.apex.labels().checked_sub(outer.apex.labels()).filter(|count| *count > 0)
+            else {
+                continue;
+            };
+            if inner.apex.suffix(below) != outer.apex.wire() {
+                continue;
+            }
+            let label = label_text(inner.apex.label(below - 1)).unwrap_or_default();
+            if let Some(cluster) =
+                clusters.iter().find(|have| have.as_str() == label || is_twin(have.as_str(), label))
+            {
+                let (inner, outer) = (&inner.apex, &outer.apex);
+                problems.push(plain(format!(
+                    "the zone {inner} lies where the cluster {cluster} is in the zone {outer}: rename one of them"
+                )));
+            }
+        }
+    }
+    problems
 }
 
 /// SOA, NS and the name servers' addresses of a zone without a file. The serial is 1 on every replica.

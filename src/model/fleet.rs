@@ -20,6 +20,8 @@ type Shard = Vec<(u64, Arc<Group>)>;
 pub struct ClusterEntry {
     /// Every known group, those without an agent included.
     pub groups: BTreeSet<GroupName>,
+    /// Whether the configuration names it: then it exists, and owns its name, without any group.
+    pub configured: bool,
 }
 
 /// An immutable snapshot of everything that answers are made of.
@@ -82,8 +84,13 @@ impl Fleet {
 
     /// The group of exactly these names. Kafka's side asks here: a listener's group has no twins.
     pub fn group(&self, cluster: &str, group: &str) -> Option<&Arc<Group>> {
-        self.bucket(cluster, group)
-            .find(|have| have.cluster.as_str() == cluster && have.name.as_str() == group)
+        self.exactly(cluster.as_bytes(), group.as_bytes())
+    }
+
+    fn exactly(&self, cluster: &[u8], group: &[u8]) -> Option<&Arc<Group>> {
+        self.bucket(cluster, group).find(|have| {
+            have.cluster.as_str().as_bytes() == cluster && have.name.as_str().as_bytes() == group
+        })
     }
 
     /// The cluster that owns `label`: the one of that name, else the only one whose `-` twin it is.
@@ -96,17 +103,29 @@ impl Fleet {
 
     /// The group that owns `group` below the cluster label `cluster`: exact names first, then the only `-` twin.
     /// A twin that two groups share belongs to neither, for either answer would lead into a wrong group.
-    pub fn group_by_label(&self, cluster: &str, group: &str) -> Option<&Arc<Group>> {
-        if let Some(exact) = self.group(cluster, group) {
-            return Some(exact);
-        }
-        let cluster = self.cluster_by_label(cluster)?.as_str();
+    /// Labels come as any bytes; those that are no text name no group.
+    pub fn group_by_label(&self, cluster: impl AsRef<[u8]>, group: impl AsRef<[u8]>) -> Option<&Arc<Group>> {
+        let (cluster, group) = (cluster.as_ref(), group.as_ref());
+        self.exactly(cluster, group).or_else(|| self.twin(cluster, group))
+    }
+
+    /// The rare rest of [`Fleet::group_by_label`].
+    fn twin(&self, cluster: &[u8], group: &[u8]) -> Option<&Arc<Group>> {
+        let group = std::str::from_utf8(group).ok()?;
+        let cluster = self.cluster_by_label(std::str::from_utf8(cluster).ok()?)?.as_str();
         self.group(cluster, group).or_else(|| {
             only(
-                self.bucket(cluster, group)
+                self.bucket(cluster.as_bytes(), group.as_bytes())
                     .filter(|have| have.cluster.as_str() == cluster && is_twin(have.name.as_str(), group)),
             )
         })
+    }
+
+    /// A group of the same cluster whose name differs from this one only by `_` and `-`: once one of the two is
+    /// forgotten, its spelling may lead to the other.
+    pub fn twin_of(&self, cluster: &Cluster, name: &GroupName) -> Option<&Arc<Group>> {
+        self.bucket(cluster.as_str(), name.as_str())
+            .find(|have| have.cluster == *cluster && have.name != *name)
     }
 
     /// Every group, in no order that means anything.
@@ -121,7 +140,7 @@ impl Fleet {
         Edit { next }
     }
 
-    fn bucket(&self, cluster: &str, group: &str) -> impl Iterator<Item = &Arc<Group>> {
+    fn bucket(&self, cluster: &[u8], group: &[u8]) -> impl Iterator<Item = &Arc<Group>> {
         let hash = canonical_hash(cluster, group);
         let shard: &[(u64, Arc<Group>)] =
             self.shards.get(hash as usize % SHARDS).map_or(&[], |shard| shard.as_slice());
@@ -155,7 +174,7 @@ impl Edit {
             let clusters = Arc::make_mut(&mut self.next.clusters);
             clusters.entry(group.cluster.clone()).or_default().groups.insert(group.name.clone());
         }
-        let hash = canonical_hash(group.cluster.as_str(), group.name.as_str());
+        let hash = canonical_hash(group.cluster.as_str().as_bytes(), group.name.as_str().as_bytes());
         let Some(shard) = self.next.shards.get_mut(hash as usize % SHARDS) else { return };
         let shard = Arc::make_mut(shard);
         let same = |have: &Arc<Group>| have.cluster == group.cluster && have.name == group.name;
@@ -168,16 +187,21 @@ impl Edit {
         }
     }
 
-    /// Forgets a group, and its cluster with its last group.
+    /// Lets a cluster exist whether or not it has groups: its name is never another's twin.
+    pub fn configure_cluster(&mut self, cluster: Cluster) {
+        Arc::make_mut(&mut self.next.clusters).entry(cluster).or_default().configured = true;
+    }
+
+    /// Forgets a group, and its cluster with its last group unless that is configured.
     pub fn remove_group(&mut self, cluster: &Cluster, group: &GroupName) {
         let clusters = Arc::make_mut(&mut self.next.clusters);
         if let Some(entry) = clusters.get_mut(cluster) {
             entry.groups.remove(group);
-            if entry.groups.is_empty() {
+            if entry.groups.is_empty() && !entry.configured {
                 clusters.remove(cluster);
             }
         }
-        let hash = canonical_hash(cluster.as_str(), group.as_str());
+        let hash = canonical_hash(cluster.as_str().as_bytes(), group.as_str().as_bytes());
         if let Some(shard) = self.next.shards.get_mut(hash as usize % SHARDS) {
             Arc::make_mut(shard).retain(|(_, have)| have.cluster != *cluster || have.name != *group);
         }
@@ -215,12 +239,13 @@ impl Edit {
 
 /// FNV-1a over both names with `_` written as `-`, so that twins share a bucket. Only operators make names, so a
 /// keyed hash would buy nothing.
-fn canonical_hash(cluster: &str, group: &str) -> u64 {
-    let canonical = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    let bytes = group.bytes().map(canonical).chain([b'.']).chain(cluster.bytes().map(canonical));
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+fn canonical_hash(cluster: &[u8], group: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| {
+        let canonical = if *byte == b'_' { b'-' } else { *byte };
+        (hash ^ u64::from(canonical)).wrapping_mul(0x0100_0000_01b3)
+    };
+    let hash = group.iter().fold(0xcbf2_9ce4_8422_2325, step);
+    let hash = cluster.iter().fold(step(hash, &b'.'), step);
     hash ^ (hash >> 32)
 }
 
@@ -273,5 +298,13 @@ mod tests {
         assert_eq!(name("my-c", "g").as_deref(), Some("my_c/g"));
         assert_eq!(name("my-d", "g"), None, "my-d exists, so my_d has no twin");
         assert!(fleet.group("prod", "vpc-1").is_none(), "the exact look-up knows no twins");
+        let mut edit = fleet.edit();
+        edit.configure_cluster(Cluster::parse("my-c").unwrap());
+        let fleet = edit.finish();
+        assert!(
+            fleet.group_by_label("my-c", "g").is_none(),
+            "a configured cluster without groups owns its name"
+        );
+        assert!(fleet.group_by_label("my_c", "g").is_some());
     }
 }

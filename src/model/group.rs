@@ -18,144 +18,176 @@ pub struct Departed {
 }
 
 /// One address of one ready agent, as it goes into an answer.
-#[derive(Clone, Debug)]
-pub struct AddressSlot<const N: usize> {
-    /// The address in network order.
-    pub octets: [u8; N],
-    /// Its agent's lease: compare it with the clock before the address is told to anyone.
-    pub lease: Arc<Lease>,
-}
-
-/// The addresses of one family of a group's ready agents: zone after zone, agents without a zone last.
-#[derive(Clone, Debug, Default)]
-pub struct Addresses<const N: usize> {
-    slots: Box<[AddressSlot<N>]>,
-    /// Sorted by zone.
-    zones: Box<[(Zone, Range<usize>)]>,
-}
-
-/// All slots of a part of a group, for [`Walk`].
 #[derive(Clone, Copy, Debug)]
-pub struct ReadyAddresses<'a, const N: usize>(&'a [AddressSlot<N>]);
-
-/// Ready agents by zone; those without one come last.
-type ByZone<'a> = BTreeMap<(bool, Option<&'a Zone>), Vec<&'a Agent>>;
-
-fn ready_by_zone(agents: &[Arc<Agent>]) -> ByZone<'_> {
-    let mut zones = ByZone::new();
-    for agent in agents.iter().filter(|agent| agent.record.state == State::Ready) {
-        let zone = agent.record.zone.as_ref();
-        zones.entry((zone.is_none(), zone)).or_default().push(agent);
-    }
-    zones
+pub struct AddressSlot<'a, const N: usize> {
+    /// The address in network order.
+    pub octets: &'a [u8; N],
+    /// Its agent's lease: compare it with the clock before the address is told to anyone.
+    pub lease: &'a Arc<Lease>,
 }
 
-impl<const N: usize> Addresses<N> {
-    fn build<'a, I>(zones: &ByZone<'a>, octets_of: impl Fn(&'a Agent) -> I) -> Self
-    where
-        I: Iterator<Item = [u8; N]>,
-    {
-        let mut slots = Vec::with_capacity(zones.values().map(Vec::len).sum());
-        let mut ranges: Vec<(Zone, Range<usize>)> = Vec::with_capacity(zones.len());
-        for ((_, zone), agents) in zones {
-            let start = slots.len();
-            for agent in agents {
-                slots.extend(
-                    octets_of(agent).map(|octets| AddressSlot { octets, lease: Arc::clone(&agent.lease) }),
-                );
-            }
-            if let Some(zone) = zone {
-                ranges.push(((*zone).clone(), start..slots.len()));
-            }
-        }
-        Self { slots: slots.into(), zones: ranges.into() }
-    }
+/// The addresses of one family of a group's ready agents.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses<'a, const N: usize> {
+    agents: &'a [Arc<Agent>],
+    table: &'a Table<N>,
+}
 
+/// All addresses of a part of a group, for [`Walk`].
+#[derive(Clone, Copy, Debug)]
+pub struct ReadyAddresses<'a, const N: usize> {
+    agents: &'a [Arc<Agent>],
+    slots: &'a [Slot<N>],
+    prime: u64,
+}
+
+impl<'a, const N: usize> Addresses<'a, N> {
     /// Every address of every ready agent.
-    pub fn all(&self) -> ReadyAddresses<'_, N> {
-        ReadyAddresses(&self.slots)
+    pub fn all(&self) -> ReadyAddresses<'a, N> {
+        ReadyAddresses { agents: self.agents, slots: &self.table.slots, prime: self.table.prime }
     }
 
     /// Those of the agents of one zone; empty for an unknown zone.
-    pub fn of_zone(&self, zone: &str) -> ReadyAddresses<'_, N> {
-        let range = self
-            .zones
-            .binary_search_by(|(have, _)| have.as_str().cmp(zone))
-            .ok()
-            .and_then(|at| self.zones.get(at))
-            .map(|(_, range)| range.clone())
-            .unwrap_or_default();
-        ReadyAddresses(self.slots.get(range).unwrap_or_default())
+    pub fn of_zone(&self, zone: &str) -> ReadyAddresses<'a, N> {
+        let zones = &self.table.zones;
+        let part =
+            zones.binary_search_by(|part| part.zone.as_str().cmp(zone)).ok().and_then(|at| zones.get(at));
+        let slots = part.and_then(|part| self.table.slots.get(part.range.clone())).unwrap_or_default();
+        ReadyAddresses { agents: self.agents, slots, prime: part.map_or(2, |part| part.prime) }
     }
 }
 
 impl<'a, const N: usize> ReadyAddresses<'a, N> {
     /// How many there are, lapsed leases included.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.slots.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.slots.is_empty()
     }
 
     /// Whether any of them has a live lease.
     pub fn any_live(&self, now: Moment) -> bool {
-        self.0.iter().any(|slot| slot.lease.is_live(now))
+        let agents = self.slots.iter().filter_map(|slot| self.agents.get(slot.agent as usize));
+        agents.map(|agent| &agent.lease).any(|lease| lease.is_live(now))
     }
 
-    /// Visits every slot once, in an order that `entropy` decides.
+    /// Visits every address once, in an order that `entropy` decides.
     pub fn walk(self, entropy: u64) -> Walk<'a, N> {
-        Walk::new(self.0, entropy)
+        Walk::new(self, entropy)
     }
 }
 
-/// Visits every slot once without allocating, in an order drawn by `entropy`: slots are steps of a random stride
-/// modulo a prime, from a random start, so that each slot is first with the same chance, and so is each pair.
+/// Visits every address once without allocating, in an order drawn by `entropy`: steps of a random stride modulo a
+/// prime, from a random start, so that each address is first with the same chance, and so is each pair.
 #[derive(Clone, Debug)]
 pub struct Walk<'a, const N: usize> {
-    slots: &'a [AddressSlot<N>],
-    prime: u64,
+    of: ReadyAddresses<'a, N>,
     at: u64,
     stride: u64,
     steps_left: u64,
 }
 
 impl<'a, const N: usize> Walk<'a, N> {
-    fn new(slots: &'a [AddressSlot<N>], entropy: u64) -> Self {
-        let prime = prime_from(slots.len() as u64);
+    fn new(of: ReadyAddresses<'a, N>, entropy: u64) -> Self {
+        let prime = of.prime;
         // Two draws from disjoint halves; the multiply-shift maps 32 bits on [0, n) without a division.
         let at = (u64::from(entropy as u32) * prime) >> 32;
         let stride = 1 + ((u64::from((entropy >> 32) as u32) * (prime - 1)) >> 32);
-        Self { slots, prime, at, stride, steps_left: prime }
+        Self { of, at, stride, steps_left: prime }
     }
 }
 
 impl<'a, const N: usize> Iterator for Walk<'a, N> {
-    type Item = &'a AddressSlot<N>;
+    type Item = AddressSlot<'a, N>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.steps_left > 0 {
             self.steps_left -= 1;
-            let here = self.slots.get(self.at as usize);
+            let here = self.of.slots.get(self.at as usize);
             self.at += self.stride;
-            if self.at >= self.prime {
-                self.at -= self.prime;
+            if self.at >= self.of.prime {
+                self.at -= self.of.prime;
             }
-            if here.is_some() {
-                return here;
+            if let Some(Slot { octets, agent }) = here {
+                let agent = self.of.agents.get(*agent as usize)?;
+                return Some(AddressSlot { octets, lease: &agent.lease });
             }
         }
         None
     }
 }
 
+/// Addresses of one family: zone after zone, agents without a zone last.
+#[derive(Debug)]
+struct Table<const N: usize> {
+    slots: Box<[Slot<N>]>,
+    /// What [`Walk`] counts modulo to visit all of them.
+    prime: u64,
+    /// Sorted by zone.
+    zones: Box<[Part]>,
+}
+
+/// An address and the place of its agent among the group's. No pointer to the lease: counting references of ten
+/// thousand leases costs more than the rest of building a group.
+#[derive(Clone, Copy, Debug)]
+struct Slot<const N: usize> {
+    octets: [u8; N],
+    agent: u32,
+}
+
+/// The slots of one zone.
+#[derive(Debug)]
+struct Part {
+    zone: Zone,
+    range: Range<usize>,
+    prime: u64,
+}
+
+/// Both families' slots of one zone.
+type SlotsOfZone = (Vec<Slot<4>>, Vec<Slot<16>>);
+
+/// Lays the ready agents' addresses out. Looks at each agent once, for that is what takes the time.
+fn lay_out(agents: &[Arc<Agent>]) -> (Table<4>, Table<16>) {
+    let mut zones: BTreeMap<(bool, Option<&Zone>), SlotsOfZone> = BTreeMap::new();
+    for (agent, at) in agents.iter().zip(0u32..) {
+        let record = &agent.record;
+        if record.state == State::Ready {
+            let zone = record.zone.as_ref();
+            let (v4, v6) = zones.entry((zone.is_none(), zone)).or_default();
+            v4.extend(record.v4().map(|address| Slot { octets: address.octets(), agent: at }));
+            v6.extend(record.v6().map(|address| Slot { octets: address.octets(), agent: at }));
+        }
+    }
+    let zones = || zones.iter().map(|((_, zone), slots)| (*zone, slots));
+    (
+        Table::of(zones().map(|(zone, (v4, _))| (zone, v4))),
+        Table::of(zones().map(|(zone, (_, v6))| (zone, v6))),
+    )
+}
+
+impl<const N: usize> Table<N> {
+    fn of<'a>(parts: impl Iterator<Item = (Option<&'a Zone>, &'a Vec<Slot<N>>)> + Clone) -> Self {
+        let mut slots = Vec::with_capacity(parts.clone().map(|(_, slots)| slots.len()).sum());
+        let mut zones = Vec::new();
+        for (zone, of_zone) in parts {
+            let range = slots.len()..slots.len() + of_zone.len();
+            slots.extend_from_slice(of_zone);
+            if let Some(zone) = zone {
+                zones.push(Part { zone: zone.clone(), prime: prime_from(range.len()), range });
+            }
+        }
+        Self { prime: prime_from(slots.len()), slots: slots.into(), zones: zones.into() }
+    }
+}
+
 /// The smallest prime that is at least `n` (and at least 2). Prime gaps below a million are under 115, so a walk
 /// skips few steps; trial division costs √n and n is small.
-fn prime_from(n: u64) -> u64 {
-    let is_prime = |n: u64| n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d));
-    (n.max(2)..).find(|candidate| is_prime(*candidate)).unwrap_or(2)
+fn prime_from(n: usize) -> u64 {
+    let is_prime = |n: u64| (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d));
+    (n.max(2) as u64..).find(|candidate| is_prime(*candidate)).unwrap_or(2)
 }
 
 /// All that answers need to know of one group.
@@ -169,8 +201,8 @@ pub struct Group {
     pub version: u64,
     agents: Box<[Arc<Agent>]>,
     departed: Box<[Departed]>,
-    v4: Addresses<4>,
-    v6: Addresses<16>,
+    v4: Table<4>,
+    v6: Table<16>,
 }
 
 impl Group {
@@ -183,9 +215,7 @@ impl Group {
         departed: Vec<Departed>,
     ) -> Self {
         agents.sort_by(|a, b| a.key.agent.cmp(&b.key.agent));
-        let zones = ready_by_zone(&agents);
-        let v4 = Addresses::build(&zones, |agent| agent.record.v4().map(|address| address.octets()));
-        let v6 = Addresses::build(&zones, |agent| agent.record.v6().map(|address| address.octets()));
+        let (v4, v6) = lay_out(&agents);
         Self { cluster, name, version, agents: agents.into(), departed: departed.into(), v4, v6 }
     }
 
@@ -210,13 +240,13 @@ impl Group {
     }
 
     /// IPv4 addresses of ready agents.
-    pub fn v4(&self) -> &Addresses<4> {
-        &self.v4
+    pub fn v4(&self) -> Addresses<'_, 4> {
+        Addresses { agents: &self.agents, table: &self.v4 }
     }
 
     /// IPv6 addresses of ready agents.
-    pub fn v6(&self) -> &Addresses<16> {
-        &self.v6
+    pub fn v6(&self) -> Addresses<'_, 16> {
+        Addresses { agents: &self.agents, table: &self.v6 }
     }
 
     /// The agent of exactly this id, live or not, departed ones (while their name resolves at `now`) included.

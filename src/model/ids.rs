@@ -162,6 +162,12 @@ impl std::borrow::Borrow<str> for Label {
     }
 }
 
+/// Whether registry keys may begin with `text`: 1 to 64 of `[A-Za-z0-9_.:-]`, for it becomes part of a pattern.
+pub fn is_key_prefix(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-');
+    (1..=64).contains(&text.len()) && text.bytes().all(fits)
+}
+
 /// Which agent of which group of which cluster: what a registry key says, and nothing else may say.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AgentKey {

@@ -1,8 +1,8 @@
 //! How long an agent may be believed. A [`Lease`] is a deadline that a renewal moves without publishing anything;
 //! a [`Source`] is the registry that it came from, whose clock stands still while that registry is out of reach.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A point on our own monotonic clock: milliseconds since a start that only [`crate::clock`] knows. Never zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,12 +39,27 @@ pub struct Source {
     frozen_at: AtomicU64,
     /// For how long (ms) leases stand still while it is lost.
     stale_max: u64,
+    /// Milliseconds of the moment it last spoke; 0 for one that nobody listens to.
+    heard_at: AtomicU64,
+    /// Why it can't be followed, for people. No answer reads it.
+    trouble: Mutex<Option<String>>,
 }
+
+/// How far (ms) leases run on after a registry last spoke. It speaks several times in that time unless something is
+/// wrong: it hangs, or this process was stopped and knows nothing of the renewals it slept through. Shorter than what
+/// is left of the shortest lease of an agent that renews in time.
+pub const UNHEARD_MILLIS: u64 = 300;
 
 impl Source {
     /// A source that starts fresh and freezes leases for at most `stale_max_millis` per outage.
     pub fn new(name: impl Into<String>, stale_max_millis: u64) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), frozen_at: AtomicU64::new(0), stale_max: stale_max_millis })
+        Arc::new(Self {
+            name: name.into(),
+            frozen_at: AtomicU64::new(0),
+            stale_max: stale_max_millis,
+            heard_at: AtomicU64::new(0),
+            trouble: Mutex::default(),
+        })
     }
 
     /// Which registry this is, for people.
@@ -62,6 +77,24 @@ impl Source {
         self.frozen_at.store(0, Ordering::Release);
     }
 
+    /// The registry spoke at `now`. From the first time on, leases run no further than [`UNHEARD_MILLIS`] past the last.
+    pub fn hear(&self, now: Moment) {
+        self.heard_at.store(now.millis(), Ordering::Release);
+    }
+
+    /// Notes why it can't be followed, or that it can. Whether that is news.
+    pub fn note_trouble(&self, trouble: Option<String>) -> bool {
+        let mut noted = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = *noted != trouble;
+        *noted = trouble;
+        news
+    }
+
+    /// Why it can't be followed, in its own words.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// When the registry was lost; `None` while it is fresh.
     pub fn frozen_since(&self) -> Option<Moment> {
         match self.frozen_at.load(Ordering::Acquire) {
@@ -70,11 +103,15 @@ impl Source {
         }
     }
 
-    /// The time that counts for this source's leases. While frozen it stands still, and after `stale_max` it goes on
+    /// The time that counts for this source's leases: no more than a little past the last word of a registry that is
+    /// listened to, so that a pause, theirs or ours, ends no lease before its renewals could be read. While frozen it stands still, and after `stale_max` it goes on
     /// from where it stood, so that a fleet fades over one lease instead of vanishing at once.
     pub fn effective(&self, now: Moment) -> Moment {
         match self.frozen_at.load(Ordering::Relaxed) {
-            0 => now,
+            0 => match self.heard_at.load(Ordering::Relaxed) {
+                0 => now,
+                heard => Moment(now.0.min(heard.saturating_add(UNHEARD_MILLIS))),
+            },
             frozen => Moment(frozen.max(now.0.saturating_sub(self.stale_max)).min(now.0)),
         }
     }
@@ -166,6 +203,16 @@ mod tests {
         assert!(!lease.is_live(Moment::from_millis(11_500)));
         source.thaw();
         assert_eq!(source.frozen_since(), None);
+        assert_eq!(
+            source.effective(Moment::from_millis(90_000)),
+            Moment::from_millis(90_000),
+            "nobody listens"
+        );
+        source.hear(Moment::from_millis(1_100));
+        assert_eq!(lease.left(Moment::from_millis(90_000)), 100, "silence stops the clock, too");
+        source.hear(Moment::from_millis(90_000));
+        assert_eq!(lease.left(Moment::from_millis(90_000)), 0);
+        source.hear(Moment::from_millis(1_200));
         assert_eq!(lease.left(Moment::from_millis(1_200)), 300);
     }
 }

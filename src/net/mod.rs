@@ -1,5 +1,6 @@
 //! Sockets without protocols: how we bind, accept, limit and stop. Knows nothing of DNS or Kafka.
 
+pub mod files;
 pub mod prefixed;
 pub mod proxy;
 pub mod tcp;

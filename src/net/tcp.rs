@@ -79,9 +79,12 @@ pub async fn serve<H, F>(
         let (stream, peer) = match accepted {
             Ok(both) => both,
             Err(error) => {
-                counts.errors.fetch_add(1, Ordering::Relaxed);
+                let before = counts.errors.fetch_add(1, Ordering::Relaxed);
                 if !is_the_peers_fault(&error) {
-                    tracing::warn!(%error, "cannot accept connections: check the limit of open files");
+                    // The first, the second, the fourth, … : a shortage goes on for long and is one piece of news.
+                    if (before + 1).is_power_of_two() {
+                        tracing::warn!(%error, times = before + 1, "cannot accept connections: raise the limit of open files");
+                    }
                     tokio::time::sleep(limits::ACCEPT_BACKOFF).await;
                 }
                 continue;

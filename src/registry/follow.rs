@@ -129,6 +129,7 @@ impl Follower {
         self.metrics.connected.set(0);
         let agents = self.holdings.agents();
         let (name, reason) = (self.registry.name(), reasons(error));
+        let news = self.holdings.source().note_trouble(Some(reason.clone()));
         match failures {
             0 if self.holdings.is_synced() => {
                 tracing::warn!(
@@ -139,6 +140,7 @@ impl Follower {
                 );
             }
             0 => tracing::warn!(registry = name, reason, "the registry can't be followed yet; trying on"),
+            _ if news => tracing::warn!(registry = name, reason, "the registry still can't be followed"),
             _ => tracing::debug!(registry = name, reason, "the registry is still out of reach"),
         }
         self.publish(None, false);
@@ -172,6 +174,7 @@ impl Follower {
             pushed_at: None,
         };
         self.heard = now;
+        self.holdings.source().hear(now);
         self.holdings.begin_grace(now);
         self.begin_scan(&mut course, false);
         loop {
@@ -216,7 +219,7 @@ impl Follower {
         let ping_due = self.heard.plus_millis(millis(limits::PING));
         if ping_due <= now {
             course.session.ping().await?;
-            self.heard = self.clock.now();
+            self.hear(course);
             return Ok(());
         }
         let wake = self.next_due(course, ping_due);
@@ -288,7 +291,7 @@ impl Follower {
         }
         let at = self.clock.now();
         let found = course.session.read(keys).await?;
-        self.heard = self.clock.now();
+        self.hear(course);
         self.metrics.reads.inc_by(found.len() as u64);
         // A flush that happened before the read was pushed before its reply: then "missing" is no goodbye.
         self.heed_flags(course)?;
@@ -309,7 +312,7 @@ impl Follower {
     async fn read_topic(&mut self, course: &mut Course, key: &RawKey) -> Result<Outcome, Error> {
         let at = self.clock.now();
         let fields = course.session.fields(key).await?;
-        self.heard = self.clock.now();
+        self.hear(course);
         self.heed_flags(course)?;
         Ok(self.holdings.observe_topics(key, fields, at))
     }
@@ -366,10 +369,30 @@ impl Follower {
                 return Ok(());
             }
         };
-        self.heard = self.clock.now();
         scan.queue.extend(keys);
         scan.stage = stage;
+        self.hear(course);
         Ok(())
+    }
+
+    /// The registry spoke. After a silence in which leases may have been renewed without our knowing, nothing may end
+    /// before everything was read again: the source is frozen as of its last word, and a scan thaws it.
+    fn hear(&mut self, course: &mut Course) {
+        let now = self.clock.now();
+        let silence = now.since(self.heard);
+        if silence > millis(limits::SILENCE) && self.holdings.source().frozen_since().is_none() {
+            let name = self.registry.name();
+            tracing::warn!(
+                registry = name,
+                silence_ms = silence,
+                "nothing was heard for a while: the registry hung or this process was stopped; reading everything again"
+            );
+            self.holdings.lost(self.heard, now);
+            self.holdings.begin_grace(now);
+            self.begin_scan(course, false);
+        }
+        self.heard = now;
+        self.holdings.source().hear(now);
     }
 
     fn finish_scan(&mut self, course: &mut Course) {
@@ -380,6 +403,7 @@ impl Follower {
         self.holdings.finish_scan(now);
         self.metrics.scans.inc();
         self.metrics.connected.set(1);
+        self.holdings.source().note_trouble(None);
         if let Some(since) = back {
             let after = humantime::format_duration(Duration::from_millis(now.since(since))).to_string();
             let agents = self.holdings.agents();
@@ -389,7 +413,7 @@ impl Follower {
 
     /// Counts what a scan had to repair, about once a second.
     fn look_around(&self, course: &mut Course, now: Moment) {
-        course.look_due = now.plus_millis(millis(limits::PING));
+        course.look_due = now.plus_millis(millis(limits::LOOK));
         let patience = millis(limits::PUSH_PATIENCE);
         let (mut repaired, metrics) = (0, &self.metrics);
         course.suspects.retain(|_, at| {
@@ -411,6 +435,8 @@ impl Follower {
     fn report_age(&self, now: Moment) {
         self.metrics.view_age.set(now.since(self.heard) as f64 / 1_000.0);
         self.metrics.agents.set(i64::try_from(self.holdings.agents()).unwrap_or(i64::MAX));
+        let refusals = self.holdings.refusals().saturating_sub(self.metrics.refusals.get());
+        self.metrics.refusals.inc_by(refusals);
         self.metrics.refused.set(i64::try_from(self.holdings.refused()).unwrap_or(i64::MAX));
     }
 
@@ -432,7 +458,6 @@ impl Follower {
         if let Some(pushed_at) = pushed_at {
             metrics.lag_seconds.observe(pushed_at.elapsed().as_secs_f64());
         }
-        metrics.refusals.inc_by(self.holdings.refusals().saturating_sub(metrics.refusals.get()));
         self.report_age(self.clock.now());
     }
 }

@@ -6,6 +6,7 @@
 use super::Error;
 use super::record::Refused;
 use crate::limits::registry as limits;
+use crate::model::ids::is_key_prefix;
 use crate::model::{AgentId, AgentKey, Cluster, GroupName, LabelError};
 
 /// What a registry's keys begin with, unless told otherwise.
@@ -45,9 +46,7 @@ impl Default for Keyspace {
 impl Keyspace {
     /// The keys that begin with `prefix`: 1 to 64 of `[A-Za-z0-9_.:-]`, for it becomes part of a SCAN pattern.
     pub fn new(prefix: &str) -> Result<Self, Error> {
-        let fits = (1..=64).contains(&prefix.len())
-            && prefix.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'-'));
-        if !fits {
+        if !is_key_prefix(prefix) {
             return Err(Error::Url(format!(
                 "the key prefix {:?} must be 1 to 64 of a-z, A-Z, 0-9 and _.:-",
                 super::record::shown(prefix)

@@ -151,7 +151,7 @@ impl RedisStore {
                         "check host, port and firewall, and that the server is Redis 6 or later"
                     }
                     _ => {
-                        "check the user and the password; HELLO 3 must be allowed (Redis 6 or later, or Valkey)"
+                        "check the user, the password and the database; HELLO 3 must be allowed (Redis 6 or later, or Valkey), and SELECT for a database other than 0"
                     }
                 };
                 problems.push(Problem { step: "connect", error: chain(&error), hint: hint.to_owned() });

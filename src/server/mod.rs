@@ -93,6 +93,7 @@ struct Parts {
 ///
 /// Fails if anything can't be bound or read; a registry that is out of reach is no failure, for it may come.
 pub async fn start(config: &Config) -> Result<Handle, Error> {
+    settings::raise_open_files(config);
     let clock = Clock::machine();
     let telemetry = Telemetry::new().map_err(|error| Error::config("the metrics", error))?;
     let (publisher, view) = view::channel();

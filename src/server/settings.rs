@@ -15,6 +15,28 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Files that the process needs beside connections: sockets, the registry, logs.
+const OTHER_FILES: usize = 64;
+
+/// Raises the limit of open files as far as it goes; says so if all listeners at their limits would need more.
+pub fn raise_open_files(config: &Config) {
+    let needed = open_files(config) as u64;
+    if let Some(limit) = crate::net::files::raise_limit().filter(|limit| *limit < needed) {
+        tracing::warn!(
+            limit,
+            needed,
+            "fewer files may be open than connections are allowed: raise LimitNOFILE, or lower the connection limits"
+        );
+    }
+}
+
+/// Files that are open if every listener has as many connections as it may.
+pub fn open_files(config: &Config) -> usize {
+    let dns = config.dns.tcp_connections.saturating_mul(config.dns.listen.len());
+    let kafka = config.kafka.connections.saturating_mul(config.kafka.listeners.len());
+    dns.saturating_add(kafka).saturating_add(config.admin.connections).saturating_add(OTHER_FILES)
+}
+
 /// How the registry is opened. Reads the password file, if there is one.
 pub fn registry_options(config: &Config, clock: &Clock) -> Result<registry::Options, Error> {
     let password = match &config.registry.password {
@@ -36,6 +58,7 @@ pub fn follow(config: &Config) -> registry::follow::Settings {
         groups.extend(cluster.groups.iter().map(|group| (cluster.name.clone(), group.clone())));
     }
     registry::follow::Settings {
+        clusters: config.clusters.iter().map(|cluster| cluster.name.clone()).collect(),
         groups,
         resync: config.registry.resync,
         stale_max: config.registry.stale_max,

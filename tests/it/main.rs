@@ -5,6 +5,7 @@
 mod admin;
 mod agent;
 mod cli;
+mod clients;
 mod compose;
 mod config;
 mod detect;

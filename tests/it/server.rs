@@ -1,6 +1,8 @@
 //! The whole server over real processes: the demo, replicas on one Redis, and a Redis that dies.
 
-use crate::support::{DEADLINE, Fingerpost, Redis, dig, fingerpost, http_get, kafka_view, redis, wait_for};
+use crate::support::{
+    DEADLINE, Fingerpost, Redis, Signal, dig, fingerpost, http_get, kafka_view, redis, run, wait_for,
+};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -178,4 +180,90 @@ fn replica_outage_is_older_than(replica: &mut Replica, millis: u64) -> bool {
     let (_, body) = http_get(replica.server.admin(), "/v1/clusters");
     let fleet: serde_json::Value = serde_json::from_str(&body).expect("the fleet is JSON");
     fleet["sources"][0]["lost_for_ms"].as_u64().is_some_and(|frozen| frozen > millis)
+}
+
+/// Heartbeats of two agents with short leases, as long as it lives.
+struct Beating {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Beating {
+    /// A lease of one second, renewed by a client that waits for a registry that hangs.
+    fn start(redis: &Redis) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (port, ended) = (redis.address().port().to_string(), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            while !ended.load(Ordering::Relaxed) {
+                for n in ["1", "2"] {
+                    let key = format!("fingerpost:agent:{{prod}}:vpc-1:agent-{n}");
+                    let value = format!(r#"{{"addresses":["127.0.11.{n}"]}}"#);
+                    let mut cli = crate::support::tool("redis-cli");
+                    run("redis-cli", cli.args(["-p", &port, "SET", &key, &value, "PX", "1000"]));
+                }
+                std::thread::park_timeout(Duration::from_millis(200));
+            }
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Beating {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Lets so much time pass while `meanwhile` goes on.
+fn for_a_while(time: Duration, mut meanwhile: impl FnMut()) {
+    let begun = std::time::Instant::now();
+    wait_for("time to pass", DEADLINE, || {
+        meanwhile();
+        begun.elapsed() >= time
+    });
+}
+
+#[test]
+fn a_redis_that_hangs_empties_no_group() {
+    let mut redis = redis();
+    let mut replica = Replica::start(&redis);
+    let beating = Beating::start(&redis);
+    let (name, both) = ("vpc-1.prod.kafka.example", ["127.0.11.1", "127.0.11.2"]);
+    replica.wait_for(name, &both);
+    let server = replica.server.dns();
+    redis.signal(Signal::Stop);
+    // Longer than the leases, shorter than the time after which the connection is given up.
+    for_a_while(Duration::from_millis(2_500), || assert_eq!(addresses(server, name).len(), 2, "Redis hangs"));
+    redis.signal(Signal::Cont);
+    for_a_while(Duration::from_millis(1_500), || {
+        assert_eq!(addresses(server, name).len(), 2, "Redis goes on")
+    });
+    drop(beating);
+    replica.wait_for(name, &[]);
+}
+
+#[test]
+fn a_server_that_was_stopped_for_a_while_wakes_up_with_its_fleet() {
+    let redis = redis();
+    let mut replica = Replica::start(&redis);
+    let beating = Beating::start(&redis);
+    let (name, both) = ("vpc-1.prod.kafka.example", ["127.0.11.1", "127.0.11.2"]);
+    replica.wait_for(name, &both);
+    let server = replica.server.dns();
+    replica.server.process().signal(Signal::Stop);
+    let asked: Vec<_> = (0..4)
+        .map(|_| std::thread::spawn(move || addresses(server, name).len())) // each waits for its answer
+        .collect();
+    for_a_while(Duration::from_secs(3), || ());
+    replica.server.process().signal(Signal::Cont);
+    for asked in asked {
+        assert_eq!(asked.join().expect("an answer"), 2, "the first answers after the pause");
+    }
+    for_a_while(Duration::from_millis(1_500), || assert_eq!(addresses(server, name).len(), 2));
+    drop(beating);
+    replica.wait_for(name, &[]);
 }

@@ -84,7 +84,11 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<Ex
 }
 
 fn walk(path: &Path, config_only: bool, environment: &Environment) -> Result<Vec<Category>, Failure> {
-    let (category, config) = configuration(path, environment);
+    let (mut category, config) = configuration(path, environment);
+    // Whether the registry's URL can be used needs no network; `serve` would call it a wrong configuration.
+    if let Some(error) = config.as_ref().and_then(|config| usable(config).err()) {
+        category.checks.push(Check::failed("registry.url can be used", error.to_string()));
+    }
     let mut categories = vec![category];
     if config_only {
         return Ok(categories);
@@ -192,11 +196,21 @@ fn secrets(config: &Config) -> Vec<Check> {
     checks
 }
 
+/// Opens the registry without connecting. Its password file is another check's business.
+fn usable(config: &Config) -> Result<(), registry::Error> {
+    let prefix = config.registry.prefix.clone();
+    let options = registry::Options { prefix, ..registry::Options::default() };
+    registry::open(config.registry.url.expose(), &options).map(drop)
+}
+
 fn registry(config: &Config) -> Result<Vec<Check>, Failure> {
     let description = format!("{} can be followed", config.registry.shown());
     let Ok(options) = settings::registry_options(config, &Clock::machine()) else {
         return Ok(vec![Check::skipped(description, "its password cannot be read")]);
     };
+    if usable(config).is_err() {
+        return Ok(vec![Check::skipped(description, "its URL cannot be used")]);
+    }
     let url = config.registry.url.expose().to_owned();
     let problems = until_signal(async |stop| {
         tokio::select! {

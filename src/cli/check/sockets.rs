@@ -1,8 +1,9 @@
 //! Whether every address can be bound, and if not, who is likely to have it.
 
-use super::Check;
+use super::{Check, Outcome};
 use crate::config::Config;
-use crate::net::tcp;
+use crate::net::{files, tcp};
+use crate::server::settings;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
 
@@ -18,6 +19,18 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
         checks.push(check(&what, listener.listen, try_tcp(listener.listen)));
     }
     checks.push(check("admin API", config.admin.listen, try_tcp(config.admin.listen)));
+    let needed = settings::open_files(config) as u64;
+    checks.push(match files::raise_limit() {
+        Some(limit) if limit < needed => Check {
+            outcome: Outcome::Warning,
+            ..Check::failed(
+                "open files",
+                format!("{limit} may be open, {needed} are needed if all connections are taken"),
+            )
+        }
+        .hint("raise the limit (ulimit -n, systemd: LimitNOFILE), or lower the connection limits"),
+        _ => Check::passed("open files are enough for all connections"),
+    });
     checks
 }
 

@@ -36,20 +36,21 @@ pub fn answer<'a>(known: &Known<'a>, question: Question<'_>, apex: usize, entrop
         return Some(Said::new(Kind::Unknown, Outcome::NotSynced));
     }
     // Labels from the apex down: cluster, group, and what stands below the group.
-    let label =
-        |depth: usize| apex.checked_sub(depth).and_then(|index| label_text(question.name.label(index)));
-    let cluster = label(1)?;
+    let bytes = |depth: usize| apex.checked_sub(depth).map(|index| question.name.label(index));
+    let label = |depth: usize| bytes(depth).and_then(label_text);
     let missing = Some(Said::new(Kind::Unknown, Outcome::NoSuchName));
     if apex == 1 {
-        return at_cluster(known, cluster, question.qtype, entropy);
+        return at_cluster(known, label(1)?, question.qtype, entropy);
     }
-    let group = match label(2).and_then(|group| known.fleet.group_by_label(cluster, group)) {
-        Some(group) => group,
-        None => return cluster_of(known, cluster).and(missing),
+    // The group's two labels are looked up as they came: what is not one of ours is not there.
+    let Some(group) = known.fleet.group_by_label(bytes(1)?, bytes(2)?) else {
+        return cluster_of(known, label(1)?).and(missing);
     };
     let asked = Asked { known, group, qtype: question.qtype, entropy, base: apex - 2 };
+    if apex == 2 {
+        return Some(Said { kind: Kind::Group, zone_kept: None, outcome: asked.group() });
+    }
     match (apex, label(3), label(4)) {
-        (2, ..) => Some(Said::new(Kind::Group, asked.group())),
         (3, Some("_tcp"), _) => Some(Said::new(Kind::Service, Outcome::NoData)),
         (4, Some("_tcp"), Some(service)) => asked.service(service).or(missing),
         (3, Some(below), _) => match below.strip_prefix(ZONE_PREFIX) {
@@ -104,6 +105,7 @@ impl<'a> Asked<'_, 'a> {
         self.known.now
     }
 
+    #[inline]
     fn group(&self) -> Outcome<'a> {
         match self.qtype {
             rtype::A | rtype::AAAA => self.addresses(None),
@@ -144,6 +146,7 @@ impl<'a> Asked<'_, 'a> {
     }
 
     /// A sample of one family: of one zone, or of the whole group.
+    #[inline]
     fn addresses(&self, zone: Option<&str>) -> Outcome<'a> {
         match self.qtype {
             rtype::AAAA => {
@@ -157,7 +160,7 @@ impl<'a> Asked<'_, 'a> {
         }
     }
 
-    fn draw<const N: usize>(&self, addresses: &Addresses<N>, zone: Option<&str>) -> Sample<N> {
+    fn draw<const N: usize>(&self, addresses: Addresses<'_, N>, zone: Option<&str>) -> Sample<N> {
         let from = zone.map_or_else(|| addresses.all(), |zone| addresses.of_zone(zone));
         Sample::draw(from, self.known.rules.sample, self.known.rules.ttl, self.now(), self.entropy)
     }

@@ -24,16 +24,19 @@ impl<const N: usize> Sample<N> {
     /// Up to `most` of those addresses whose lease runs; the TTL ends with the first of those leases.
     pub fn draw(from: ReadyAddresses<'_, N>, most: usize, ttl: u32, now: Moment, entropy: u64) -> Self {
         let mut sample = Self::new(ttl);
+        let mut places = sample.octets.get_mut(..most.min(limits::SAMPLE.max)).unwrap_or_default().iter_mut();
+        let (mut len, mut shortest) = (0, u64::MAX);
         for slot in from.walk(entropy) {
-            if sample.len >= most {
-                break;
-            }
             let left = slot.lease.left(now);
             if left > 0 {
-                sample.push(slot.octets);
-                sample.ttl = sample.ttl.min(seconds(left));
+                let Some(place) = places.next() else { break };
+                *place = *slot.octets;
+                len += 1;
+                shortest = shortest.min(left);
             }
         }
+        sample.len = len;
+        sample.ttl = sample.ttl.min(seconds(shortest));
         sample
     }
 
@@ -52,7 +55,7 @@ impl<const N: usize> Sample<N> {
         for slot in parts.flat_map(|part| part.walk(entropy)).filter(|slot| slot.lease.is_live(now)) {
             seen += 1;
             let at = if sample.len < most.min(limits::SAMPLE.max) {
-                sample.push(slot.octets);
+                sample.push(*slot.octets);
                 sample.len - 1
             } else {
                 random = mix(random);
@@ -61,7 +64,7 @@ impl<const N: usize> Sample<N> {
             if let (Some(octets), Some(lease)) = (sample.octets.get_mut(at), leases.get_mut(at))
                 && at < sample.len
             {
-                (*octets, *lease) = (slot.octets, Some(&slot.lease));
+                (*octets, *lease) = (*slot.octets, Some(slot.lease));
             }
         }
         for lease in leases.iter().flatten() {
@@ -87,7 +90,7 @@ impl<const N: usize> Sample<N> {
 
     /// The addresses.
     pub fn iter(&self) -> impl Iterator<Item = &[u8; N]> {
-        self.octets.iter().take(self.len)
+        self.octets.get(..self.len).unwrap_or_default().iter()
     }
 
     /// How many there are.

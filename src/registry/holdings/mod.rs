@@ -13,12 +13,15 @@ use crate::limits::registry as limits;
 use crate::model::{Agent, AgentId, AgentKey, Cluster, Departed, GroupName, Lease, Moment, Record, Source};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::Arc;
 use std::time::Duration;
 
+mod addresses;
 mod publish;
 mod topics;
 
+use addresses::Addresses;
 use publish::Changes;
 use topics::Listed;
 
@@ -31,6 +34,8 @@ const SLACK_MILLIS: u64 = 50;
 /// How a registry is followed.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Clusters that exist whether or not a group was seen: those that the configuration names.
+    pub clusters: Vec<Cluster>,
     /// Groups that exist whether or not an agent was seen: those that listeners and the configuration name.
     pub groups: Vec<GroupId>,
     /// How often everything is compared with a full scan.
@@ -48,6 +53,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            clusters: Vec::new(),
             groups: Vec::new(),
             resync: limits::RESYNC.default,
             stale_max: limits::STALE_MAX.default,
@@ -75,7 +81,10 @@ pub struct Holdings {
     keyspace: Keyspace,
     held: HashMap<RawKey, Held>,
     groups: HashMap<GroupId, Members>,
+    addresses: Addresses,
     refused: BTreeMap<RawKey, Bad>,
+    /// Hashes of key and reason of refusals that are not shown.
+    unshown: HashMap<u64, u64>,
     catalogs: BTreeMap<Cluster, Listed>,
     expiries: BinaryHeap<Reverse<(Moment, RawKey)>>,
     /// Those that ran out lately, should it turn out that the registry was lost before they did.
@@ -117,6 +126,11 @@ struct Members {
     forget_at: Option<Moment>,
 }
 
+/// For telling whether something was met before, within this process.
+fn hash(what: impl Hash) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(what)
+}
+
 /// A refused record.
 #[derive(Debug)]
 struct Bad {
@@ -139,7 +153,9 @@ impl Holdings {
             keyspace,
             held: HashMap::new(),
             groups,
+            addresses: Addresses::default(),
             refused: BTreeMap::new(),
+            unshown: HashMap::new(),
             catalogs: BTreeMap::new(),
             expiries: BinaryHeap::new(),
             lapsed: VecDeque::new(),
@@ -244,7 +260,20 @@ impl Holdings {
         let members = self.groups.entry(id.clone()).or_default();
         members.forget_at = None;
         members.departed.retain(|gone| gone.agent.key.agent != agent.key.agent);
-        members.agents.insert(agent.key.agent.clone(), agent);
+        let record = Arc::clone(&agent.record);
+        if let Some(before) = members.agents.insert(agent.key.agent.clone(), agent) {
+            self.addresses.release(&id, &before.record);
+        }
+        for other in self.addresses.hold(&id, &record) {
+            // An address that another group has now leads nobody into it by the name of one who had it before.
+            if let Some(members) = self.groups.get_mut(&other) {
+                let taken = |gone: &Departed| {
+                    gone.agent.record.addresses.iter().any(|a| record.addresses.contains(a))
+                };
+                members.departed.retain(|gone| !taken(gone));
+                self.changes.groups.insert(other);
+            }
+        }
         self.changes.forgotten.remove(&id);
         self.changes.groups.insert(id);
     }
@@ -293,7 +322,12 @@ impl Holdings {
         let id = (agent.key.cluster.clone(), agent.key.group.clone());
         let Some(members) = self.groups.get_mut(&id) else { return };
         members.agents.remove(&agent.key.agent);
-        if !self.settings.departed.is_zero() {
+        self.addresses.release(&id, &agent.record);
+        let remember = !self.settings.departed.is_zero()
+            && self.addresses.has_room()
+            && !self.addresses.is_anothers(&id, &agent.record);
+        if remember {
+            self.addresses.remember(&id, &agent.record);
             let until = now.plus_millis(millis(self.settings.departed));
             members.departed.push_back(Departed { agent: Arc::clone(agent), until });
             if members.departed.len() > limits::DEPARTED_MOST {
@@ -314,6 +348,9 @@ impl Holdings {
 
     /// The key is good or gone: what it was refused for is over.
     fn accept(&mut self, key: &RawKey) -> Outcome {
+        if !self.unshown.is_empty() {
+            self.unshown.remove(&hash(key));
+        }
         match self.refused.remove(key) {
             None => Outcome::Same,
             Some(_) => {
@@ -335,16 +372,35 @@ impl Holdings {
             bad.scan = self.scan;
             return Outcome::Same;
         }
+        let shown = self.refused.len() < limits::REFUSALS || self.refused.contains_key(key);
+        if !shown && !self.is_news(key, &reason) {
+            return Outcome::Same;
+        }
         self.refusals += 1;
         self.warn(at, || {
             let key = shown_key(key);
             tracing::warn!(key, reason, "a record was refused; correct what writes it");
         });
-        if self.refused.len() < limits::REFUSALS || self.refused.contains_key(key) {
-            self.refused.insert(RawKey::clone(key), Bad { reason, scan: self.scan });
-            self.changes.refused = true;
+        if !shown {
+            return Outcome::Same;
         }
+        self.refused.insert(RawKey::clone(key), Bad { reason, scan: self.scan });
+        self.changes.refused = true;
         Outcome::Changed
+    }
+
+    /// Whether a refusal that is not shown, for too many are, was not met before. Beyond what is remembered even of
+    /// those, nothing is news: it must not be logged and counted again with each scan.
+    fn is_news(&mut self, key: &RawKey, reason: &str) -> bool {
+        let (key, reason) = (hash(key), hash(reason));
+        match self.unshown.get(&key) {
+            Some(before) if *before == reason => false,
+            None if self.unshown.len() >= limits::REFUSALS_UNSHOWN => false,
+            _ => {
+                self.unshown.insert(key, reason);
+                true
+            }
+        }
     }
 
     /// Logs, but at most 20 lines a second: what is written to the registry must not fill the disk.
@@ -483,6 +539,8 @@ impl Holdings {
             self.changes.groups.remove(&id);
             self.changes.forgotten.insert(id);
         }
+        let departed = self.groups.iter().flat_map(|(id, of)| of.departed.iter().map(move |gone| (id, gone)));
+        self.addresses.recount(departed.map(|(id, gone)| (id, &*gone.agent.record)));
         let over: Vec<Cluster> = (self.catalogs.iter())
             .filter(|(_, listed)| listed.kept_until.is_some_and(|until| until <= now))
             .map(|(cluster, _)| cluster.clone())

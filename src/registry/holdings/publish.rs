@@ -45,6 +45,12 @@ impl Holdings {
             let agents = members.agents.values().map(Arc::clone).collect();
             let departed: Vec<Departed> = members.departed.iter().cloned().collect();
             let (cluster, name) = id;
+            if current.group(cluster.as_str(), name.as_str()).is_none()
+                && let Some(other) = edit.so_far().twin_of(&cluster, &name)
+            {
+                let (one, other) = (name.as_str(), other.name.as_str());
+                tracing::warn!(%cluster, one, other, "two groups share a DNS name but for _ and -: rename one of them");
+            }
             edit.put_group(Arc::new(Group::build(cluster, name, version, agents, departed)));
         }
         for cluster in std::mem::take(&mut self.changes.catalogs) {
@@ -57,6 +63,7 @@ impl Holdings {
         }
         if std::mem::take(&mut self.changes.status) {
             edit.set_sources(vec![Arc::clone(&self.source)]);
+            self.settings.clusters.iter().for_each(|cluster| edit.configure_cluster(cluster.clone()));
             if self.synced {
                 edit.set_synced();
             }

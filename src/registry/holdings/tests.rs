@@ -282,6 +282,10 @@ fn rubbish_is_bounded_and_publishes_seldom() {
     assert!(scene.publishes <= before + 1, "{} publications", scene.publishes);
     scene.pass(100);
     assert_eq!(scene.fleet.refused().len(), limits::REFUSALS);
+    for i in 0..2 * limits::REFUSALS {
+        scene.see(&format!("a{i}"), b"rubbish".to_vec(), LEASE);
+    }
+    assert_eq!(scene.holdings.refusals(), 2 * limits::REFUSALS as u64, "read again, nothing is news");
 }
 
 #[test]
@@ -334,4 +338,32 @@ fn topics_are_listed_until_they_are_deleted_but_survive_a_flush() {
     assert_eq!(scene.holdings.observe_topics(&topics, Fields::Missing, now), Outcome::Changed);
     assert!(scene.pass(200).fleet.catalog("c").is_none(), "deleted alone");
     assert!(scene.fleet.refused().is_empty());
+}
+
+#[test]
+fn an_address_that_moved_to_another_group_is_not_remembered_in_the_old_one() {
+    let mut scene = Scene::new();
+    let other: RawKey = b"fingerpost:agent:{c}:other:b".as_slice().into();
+    let found = |last| Found::Value { bytes: value(last), left: Left::Millis(LEASE) };
+    // The other group takes the address after its agent left, and before.
+    scene.see("b", value(1), LEASE);
+    scene.see("stays", value(3), LEASE);
+    scene.miss("b");
+    assert!(scene.fleet.group("c", "g").unwrap().agent("b", scene.now).is_some());
+    scene.holdings.observe(&other, found(1), scene.now);
+    scene.publish();
+    assert!(scene.fleet.group("c", "g").unwrap().agent("b", scene.now).is_none());
+    scene.see("b", value(1), LEASE);
+    scene.miss("b");
+    let group = scene.fleet.group("c", "g").unwrap();
+    assert!(group.agent("b", scene.now).is_none() && group.agent("stays", scene.now).is_some());
+    // Once nobody else has it, a departed agent is remembered again.
+    scene.holdings.observe(&other, Found::Missing, scene.now);
+    scene.see("b", value(1), LEASE);
+    scene.miss("b");
+    assert!(scene.fleet.group("c", "g").unwrap().agent("b", scene.now).is_some());
+    assert!(
+        scene.fleet.group("c", "other").unwrap().agent("b", scene.now).is_none(),
+        "nor the other way round"
+    );
 }

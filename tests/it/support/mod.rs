@@ -6,6 +6,8 @@
 //! | the built program | [`fingerpost`] (keeps running), [`fingerpost_run`] (ends by itself); `_with` environment |
 //! | an answer of a DNS server | [`dig`], [`kdig`] |
 //! | what Kafka clients see | [`kcat`], [`python`], [`node`], [`kafka_view`], [`KafkaClient`] |
+//! | a Kafka broker | [`broker()`], [`Broker::with`] |
+//! | a Kafka client of any ecosystem | [`client`], with a name of [`CLIENTS`] |
 //! | an HTTP reply | [`http_get`], [`http`] |
 //! | any other program | [`Process::spawn`] (keeps running), [`run`] (ends by itself) |
 //! | a condition | [`wait_for`], [`wait_some`] |
@@ -13,15 +15,19 @@
 //! A tool that is missing fails the test and names `scripts/setup`: a skipped test looks like a passed one.
 #![allow(dead_code, unused_imports)] // a harness offers more than the tests of one day use
 
+mod broker;
 mod clients;
 mod dig;
+mod ecosystem;
 mod fingerpost;
 mod process;
 mod redis;
 mod wire;
 
+pub use broker::{Broker, BrokerOptions, SASL_PASSWORD, SASL_USER, broker, kafka_libs};
 pub use clients::{kcat, node, python};
 pub use dig::{Dig, Rr, dig, kdig};
+pub use ecosystem::{CLIENTS, Client, Said, Seen, client};
 pub use fingerpost::{Fingerpost, fingerpost, fingerpost_run, fingerpost_run_with, fingerpost_with};
 pub use process::{Process, Ran, Signal, run};
 pub use redis::{Redis, redis};
