@@ -124,7 +124,7 @@ impl Fleet {
     /// A group of the same cluster whose name differs from this one only by `_` and `-`: once one of the two is
     /// forgotten, its spelling may lead to the other.
     pub fn twin_of(&self, cluster: &Cluster, name: &GroupName) -> Option<&Arc<Group>> {
-        self.bucket(cluster.as_str(), name.as_str())
+        self.bucket(cluster.as_str().as_bytes(), name.as_str().as_bytes())
             .find(|have| have.cluster == *cluster && have.name != *name)
     }
 
