@@ -12,6 +12,7 @@ use fingerpost::limits::kafka as limits;
 use fingerpost::model::{
     Agent, AgentId, AgentKey, Cluster, Fleet, Group, GroupName, Lease, Moment, Record, Source, Zone,
 };
+use fingerpost::placement::Strategy;
 use fingerpost::telemetry::Telemetry;
 use fingerpost::view;
 use kafka_protocol::messages::{MetadataResponse, ResponseHeader};
@@ -43,7 +44,7 @@ fn main() {
     let topics = Topics::Static(Arc::new(catalog));
     let telemetry = Telemetry::new().unwrap();
     let metrics = Arc::clone(&telemetry.kafka);
-    let service =
+    let mut service =
         Service::new(cluster.clone(), group.clone(), topics.clone(), kafka::placement(), metrics.clone());
     let fleet = fleet(&cluster, &group);
 
@@ -73,6 +74,17 @@ fn main() {
     println!("=> the same against kafka-protocol's build and encode | {:.1} times as many", ours / build);
     println!("=> and against its encode alone | {:.1} times as many", ours / encode);
     println!("one topic of {PARTITIONS} partitions: {:.0} ns per reply in process", 1e9 / small);
+    for strategy in [Strategy::EqualSpread, Strategy::Consistent] {
+        service.rules.strategy = strategy;
+        let rate = per_second(time, || {
+            out.clear();
+            let source = [127, 0, 0, 1].into();
+            let request = Request { bytes: &all, source, fleet: &fleet, now: NOW, most: limits::REPLY_BYTES };
+            service.answer(request, &mut out).unwrap();
+            black_box(&out);
+        });
+        println!("  {}, in process:{:>18.0} replies/s", strategy.as_str(), rate);
+    }
     let socket = over_a_socket(&all, cluster, group, topics, metrics, fleet, time);
     println!("=> the same over one connection on loopback | {socket:.0} replies/s");
 }

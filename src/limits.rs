@@ -196,6 +196,10 @@ pub mod kafka {
     pub const NAME_BYTES: usize = 255;
     /// Zones that metrics name; further ones are counted as `other`.
     pub const ZONE_LABELS: usize = 256;
+    /// Agents that metrics name, where they name any; further ones are counted as `other`.
+    pub const AGENT_LABELS: usize = 1_000;
+    /// Most partitions of one DescribeTopicPartitions reply: Kafka's own `max.request.partition.size.limit`.
+    pub const DESCRIBED_PARTITIONS: usize = 2_000;
 }
 
 /// The gateway's bounds.

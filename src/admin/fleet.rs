@@ -215,7 +215,7 @@ pub(super) fn agent(agent: &Agent, now: Moment) -> AgentJson {
         weight: record.weight,
         roles: record.roles.iter().map(ToString::to_string).collect(),
         node_id: record.node_id,
-        connections: record.connections,
+        connections: agent.lease.connections(),
         version: record.version.as_deref().map(str::to_owned),
         started_at: record.started_at.as_deref().map(str::to_owned),
         source: agent.lease.source().name().to_owned(),

@@ -91,6 +91,12 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "cluster", repeated: true, meaning: "A logical Kafka cluster.", keys: CLUSTER },
     Section { name: "kafka", repeated: false, meaning: "What all Kafka listeners share.", keys: KAFKA },
     Section {
+        name: "zones",
+        repeated: false,
+        meaning: "Availability zones of Kafka clients: other names, and networks.",
+        keys: AVAILABILITY_ZONES,
+    },
+    Section {
         name: "kafka.listener",
         repeated: true,
         meaning: "A Kafka bootstrap address. Whoever connects to it belongs to one group and is told of no other: the listener's, else the one that its server name or its address tells, else the connection is closed.",
@@ -310,6 +316,58 @@ const KAFKA: &[Key] = &[
         "Open connections of one source (IPv6: of one /64) per listener.",
     ),
     key("idle", Kind::time(&kafka::IDLE), Is("\"10m\""), "An idle connection is closed after this."),
+    key(
+        "strategy",
+        Kind::Word(STRATEGIES),
+        Is("\"single_agent\""),
+        "Who leads partitions: one agent all of a reply's, or each its own. A client may ask for another one.",
+    ),
+    key(
+        "balance",
+        Kind::Word(BALANCES),
+        Is("\"round_robin\""),
+        "Which is the single agent: the next one at each refresh, or the one that a client keeps.",
+    ),
+    key(
+        "scope",
+        Kind::Word(SCOPES),
+        Is("\"group\""),
+        "Which agents are listed: all of the group, or those of the client's zone.",
+    ),
+    key(
+        "same_client",
+        Kind::time(&kafka::SAME_CLIENT),
+        Is("\"5s\""),
+        "Requests of one client within this time get the same agent of the round robin.",
+    ),
+    key(
+        "agent_metrics",
+        Kind::Flag,
+        Is("false"),
+        "Count placements by agent (1000 agents at most), not only by zone.",
+    ),
+];
+
+/// Words of `strategy`.
+const STRATEGIES: &[&str] = &["single_agent", "equal_spread", "consistent"];
+/// Words of `balance`.
+const BALANCES: &[&str] = &["round_robin", "sticky"];
+/// Words of `scope`.
+const SCOPES: &[&str] = &["group", "zone"];
+
+const AVAILABILITY_ZONES: &[Key] = &[
+    key(
+        "aliases",
+        Kind::Texts,
+        Is("[]"),
+        "Pairs of names for one zone, such as `us-east-1a=use1-az2`: clients may use either where agents use the other.",
+    ),
+    key(
+        "networks",
+        Kind::Text,
+        Absent("\"us-east-1a@10.0.0.0/19,2001:db8:a::/48<>us-east-1b@10.0.64.0/19\""),
+        "Zones by source address, for clients that name none: `zone@network,network<>zone@network`, IPv4 and IPv6. The longest prefix wins.",
+    ),
 ];
 
 const LISTENER: &[Key] = &[
@@ -376,6 +434,14 @@ const LISTENER: &[Key] = &[
         Absent("[\"10.0.0.0/24\"]"),
         "Networks of those load balancers. Whoever is in them can be any client he likes.",
     ),
+    key(
+        "strategy",
+        Kind::Word(STRATEGIES),
+        Absent("\"consistent\""),
+        "Another `kafka.strategy` for this listener.",
+    ),
+    key("balance", Kind::Word(BALANCES), Absent("\"sticky\""), "Another `kafka.balance` for this listener."),
+    key("scope", Kind::Word(SCOPES), Absent("\"zone\""), "Another `kafka.scope` for this listener."),
 ];
 
 const ADMIN: &[Key] = &[

@@ -149,6 +149,14 @@ pub struct Kafka {
     pub per_source: usize,
     /// Longest idle time of a connection.
     pub idle: Duration,
+    /// Within this time requests of one client get the same agent.
+    pub same_client: Duration,
+    /// Whether agents have counters of their own.
+    pub agent_metrics: bool,
+    /// Pairs of names for one zone, written `one=other`.
+    pub zone_aliases: Vec<String>,
+    /// Zones by network, written `zone@network,network<>zone@network`.
+    pub zone_networks: Option<String>,
     /// The listeners.
     pub listeners: Vec<ListenerConfig>,
 }
@@ -168,6 +176,12 @@ pub struct ListenerConfig {
     pub tls: Option<TlsConfig>,
     /// Proxies in front, if they tell who the client is.
     pub proxy: Option<ProxyConfig>,
+    /// `strategy`, its own or that of `[kafka]`.
+    pub strategy: String,
+    /// `balance`, its own or that of `[kafka]`.
+    pub balance: String,
+    /// `scope`, its own or that of `[kafka]`.
+    pub scope: String,
 }
 
 /// `[admin]`.

@@ -210,6 +210,11 @@ fn listeners(
         }
         let listen = section.addresses("listen").and_then(|all| all.first().copied());
         if let (Some(listen), Some(cluster), Some(clients)) = (listen, cluster, clients) {
+            // What the listener does not say, [kafka] says.
+            let word = |key: &str| {
+                let all = document.all("kafka").first().and_then(|kafka| kafka.text(key));
+                section.text(key).or(all).unwrap_or_default().to_owned()
+            };
             listeners.push(ListenerConfig {
                 listen,
                 cluster,
@@ -217,6 +222,9 @@ fn listeners(
                 zone: section.zone("zone"),
                 tls,
                 proxy,
+                strategy: word("strategy"),
+                balance: word("balance"),
+                scope: word("scope"),
             });
         }
     }
@@ -225,10 +233,15 @@ fn listeners(
 
 fn kafka(document: &Document, listeners: Vec<ListenerConfig>) -> Option<Kafka> {
     let section = document.all("kafka").first()?;
+    let zones = document.all("zones").first();
     Some(Kafka {
         connections: section.number("connections")?,
         per_source: section.number("per_source")?,
         idle: section.time("idle")?,
+        same_client: section.time("same_client")?,
+        agent_metrics: section.flag("agent_metrics")?,
+        zone_aliases: zones.map(|zones| zones.texts("aliases")).unwrap_or_default(),
+        zone_networks: zones.and_then(|zones| zones.text("networks")).map(str::to_owned),
         listeners,
     })
 }

@@ -10,7 +10,7 @@ use crate::limits::kafka as limits;
 use crate::model::{
     Agent, AgentId, AgentKey, Cluster, Fleet, Group, GroupName, Lease, Moment, Record, Source, State, Zone,
 };
-use crate::placement::{Bounds, Placement};
+use crate::placement::{Balance, Bounds, Placement, Rules, Scope, Strategy};
 use crate::telemetry::kafka::Metrics;
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::describe_cluster_response::DescribeClusterResponse;
@@ -25,6 +25,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 mod hostile;
+mod placed;
 
 pub(super) const NOW: Moment = Moment::from_millis(1_000);
 
@@ -261,7 +262,10 @@ fn api_versions_lists_the_table_and_answers_newer_versions_in_the_oldest_form() 
         let reply = ask(&service, &fleet, &request(ApiKey::ApiVersions, version, "x", &body)).unwrap();
         let reply: ApiVersionsResponse = decoded(&reply, version);
         let keys: Vec<_> = reply.api_keys.iter().map(|k| (k.api_key, k.min_version, k.max_version)).collect();
-        assert_eq!((reply.error_code, keys), (0, vec![(3, 0, 13), (10, 0, 6), (18, 0, 4), (60, 0, 2)]));
+        assert_eq!(
+            (reply.error_code, keys),
+            (0, vec![(3, 0, 13), (10, 0, 6), (18, 0, 4), (60, 0, 2), (75, 0, 0)])
+        );
     }
     // Golden: error 35, one entry, header version 0; whatever the body is.
     let newer = [&[0, 18, 0, 5, 0, 0, 0, 77][..], b"anything"].concat();
@@ -275,8 +279,9 @@ fn api_versions_lists_the_table_and_answers_newer_versions_in_the_oldest_form() 
     // Golden v3: no tagged field.
     let v3 = [0, 18, 0, 3, 0, 0, 0, 77, 0xff, 0xff, 0, 2, b'a', 2, b'1', 0];
     let golden = [
-        0, 0, 0, 40, 0, 0, 0, 77, 0, 0, 5, //
+        0, 0, 0, 47, 0, 0, 0, 77, 0, 0, 6, //
         0, 3, 0, 0, 0, 13, 0, 0, 10, 0, 0, 0, 6, 0, 0, 18, 0, 0, 0, 4, 0, 0, 60, 0, 0, 0, 2, 0, //
+        0, 75, 0, 0, 0, 0, 0, //
         0, 0, 0, 0, 0,
     ];
     assert_eq!(ask(&service, &fleet, &v3).unwrap(), golden);
@@ -419,16 +424,23 @@ fn random_fleet(random: &mut fastrand::Rng) -> Fleet {
 #[test]
 fn no_reply_ever_names_an_agent_of_another_group() {
     let mut random = fastrand::Rng::with_seed(20_261_122);
-    let services: Vec<Service> = (0..6).map(|g| service_of(&format!("g{g}"), &[("orders", 3)])).collect();
+    let mut services: Vec<Service> = (0..6).map(|g| service_of(&format!("g{g}"), &[("orders", 3)])).collect();
     let mut replies = 0;
     for _ in 0..150 {
         let fleet = random_fleet(&mut random);
         let now = Moment::from_millis(random.u64(1..2_500));
-        for (service, g) in services.iter().zip(0..) {
+        for (service, g) in services.iter_mut().zip(0..) {
+            service.rules = Rules {
+                strategy: Strategy::ALL[random.usize(..3)],
+                balance: Balance::ALL[random.usize(..2)],
+                scope: Scope::ALL[random.usize(..2)],
+            };
+            let service = &*service;
             let prefix = format!("10.{g}.0.");
             for version in 0..=13 {
                 let zone = ["z-a", "z-b", "z-c", "z-x"][random.usize(..4)];
-                let client = format!("ws_az={zone},client-{}", random.u8(..20));
+                let hint = ["x", "broker_count=2", "ws_pas=consistent", "ws_pt=none"][random.usize(..4)];
+                let client = format!("ws_az={zone},client-{},{hint}", random.u8(..20));
                 let bytes = request(ApiKey::Metadata, version, &client, &metadata_request(version, None));
                 let Ok(reply) = ask_at(service, &fleet, &bytes, now) else { continue };
                 let reply: MetadataResponse = decoded(&reply, version);
@@ -453,7 +465,16 @@ fn no_reply_ever_names_an_agent_of_another_group() {
                 let told = ask_at(service, &fleet, &describe, now).unwrap();
                 let told: DescribeClusterResponse = decoded(&told, 2);
                 assert!(told.brokers.iter().all(|b| b.host.starts_with(&prefix)));
-                replies += 3;
+                let topics = DescribeTopicPartitionsRequest::default().with_response_partition_limit(9);
+                let topics = request(ApiKey::DescribeTopicPartitions, 0, &client, &topics);
+                let told = ask_at(service, &fleet, &topics, now).unwrap();
+                let told: DescribeTopicPartitionsResponse = decoded(&told, 0);
+                let partitions = told.topics.iter().flat_map(|topic| &topic.partitions);
+                assert!(
+                    partitions.clone().count() == 3
+                        && partitions.clone().all(|p| ids.contains(&p.leader_id.0))
+                );
+                replies += 4;
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::model::{Cluster, Zone};
 use crate::net::entry::{self, Entry};
 use crate::net::tls::{self, ServerSettings, ServerTls};
 use crate::net::{proxy, tcp};
-use crate::placement::{Bounds, Placement, ZoneRules};
+use crate::placement::{Bounds, Placement, Rules, ZoneRules};
 use crate::telemetry::kafka::Metrics;
 use crate::view::View;
 use std::io;
@@ -44,6 +44,8 @@ pub struct ListenerSettings {
     pub topics: Topics,
     /// Networks and aliases of zones.
     pub zones: Arc<ZoneRules>,
+    /// How clients are placed.
+    pub rules: Rules,
     /// Bounds on connections.
     pub limits: Limits,
 }
@@ -61,6 +63,7 @@ impl ListenerSettings {
             zone: None,
             topics,
             zones: Arc::default(),
+            rules: Rules::default(),
             limits: Limits::default(),
         }
     }
@@ -173,8 +176,9 @@ impl Listener {
         metrics: Arc<Metrics>,
         placement: Arc<Placement>,
     ) -> Result<Self, BindError> {
-        let ListenerSettings { address, cluster, clients, topics, zone, zones, limits: bounds, .. } =
-            settings;
+        let ListenerSettings {
+            address, cluster, clients, topics, zone, zones, rules, limits: bounds, ..
+        } = settings;
         let tls = settings.tls.map(|tls| ServerTls::load(tls, clock::wall())).transpose();
         let tls = tls.map_err(|source| BindError::Tls { address, source })?;
         let socket = tcp::bind(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
@@ -190,6 +194,7 @@ impl Listener {
             let mut service = Service::new(of.clone(), group, topics.clone(), placement, metrics);
             service.zone.clone_from(&zone);
             service.zones = Arc::clone(&zones);
+            service.rules = rules;
             service
         };
         let shared = Shared {

@@ -9,6 +9,7 @@ pub mod frame;
 pub mod gateway;
 pub mod groups;
 pub mod listener;
+pub mod misplaced;
 pub mod owners;
 pub mod service;
 pub mod topics;

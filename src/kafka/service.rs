@@ -5,7 +5,7 @@ use super::api::{self, Call, Outcome, Stop};
 use super::frame;
 use super::topics::{IdIndex, Topics, cluster_id};
 use crate::model::{Catalog, Cluster, Fleet, GroupName, Moment, Zone};
-use crate::placement::{self, Client, ClientZone, Lead, Placement, Roster, ZoneRules};
+use crate::placement::{self, Client, ClientZone, Lead, Placement, Roster, Rules, ZoneRules};
 use crate::telemetry::kafka::Metrics;
 use std::net::IpAddr;
 use std::sync::{Arc, RwLock};
@@ -21,6 +21,8 @@ pub struct Service {
     pub zone: Option<Zone>,
     /// Networks and aliases.
     pub zones: Arc<ZoneRules>,
+    /// How clients are placed.
+    pub rules: Rules,
     /// Where topics come from.
     pub topics: Topics,
     /// The cluster id that clients see.
@@ -63,6 +65,7 @@ impl Service {
             group,
             zone: None,
             zones: Arc::default(),
+            rules: Rules::default(),
             topics,
             placement,
             metrics,

@@ -200,11 +200,11 @@ impl<'a> Writer<'a> {
 
     /// `block` as many times as `count` says, with 0, 1, 2… as an INT32 at `at` in each. Copies what is there in doubling
     /// strides and then numbers it, which is several times as fast as block after block.
-    pub fn repeat_numbered(&mut self, block: &[u8], count: usize, at: usize) {
-        if count == 0 || block.is_empty() {
-            return;
-        }
+    pub fn repeat_numbered(&mut self, block: &[u8], count: usize, at: usize) -> Blocks<'_> {
         let start = self.out.len();
+        if count == 0 || block.is_empty() {
+            return Blocks { bytes: &mut [], each: 1 };
+        }
         let wanted = block.len() * count;
         self.out.reserve(wanted);
         self.out.extend_from_slice(block);
@@ -218,6 +218,7 @@ impl<'a> Writer<'a> {
                 place.copy_from_slice(&index.to_be_bytes());
             }
         }
+        Blocks { bytes: self.out.get_mut(start..).unwrap_or_default(), each: block.len() }
     }
 
     /// BOOLEAN.
@@ -282,6 +283,27 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Blocks of one length that were just written.
+#[derive(Debug)]
+pub struct Blocks<'a> {
+    bytes: &'a mut [u8],
+    each: usize,
+}
+
+impl Blocks<'_> {
+    /// Puts an INT32 that depends on the block's number at each of `places` in every block.
+    pub fn patch(self, value: impl Fn(u32) -> i32, places: &[usize]) {
+        for (number, block) in (0..).zip(self.bytes.chunks_exact_mut(self.each.max(1))) {
+            let value = value(number).to_be_bytes();
+            for at in places {
+                if let Some(place) = block.get_mut(*at..*at + 4) {
+                    place.copy_from_slice(&value);
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -310,6 +332,13 @@ mod tests {
             let mut out = vec![9];
             Writer::new(&mut out, false).repeat_numbered(&[7, 0, 0, 0, 0, 8], count, 1);
             let expected = (0..count as u8).flat_map(|index| [7, 0, 0, 0, index, 8]);
+            assert_eq!(out, [9].into_iter().chain(expected).collect::<Vec<u8>>());
+            let mut out = vec![9];
+            Writer::new(&mut out, false)
+                .repeat_numbered(&[7, 0, 0, 0, 0, 8, 8, 8, 8], count, 1)
+                .patch(|number| -(number as i32), &[5]);
+            let expected =
+                (0..count as i32).flat_map(|n| [&[7][..], &n.to_be_bytes(), &(-n).to_be_bytes()].concat());
             assert_eq!(out, [9].into_iter().chain(expected).collect::<Vec<u8>>());
         }
     }

@@ -59,7 +59,8 @@ pub struct Record {
     pub state: State,
     /// Relative share of clients, 0 to 65535; 100 is usual, 0 takes none while others can.
     pub weight: u16,
-    /// Reported open connections. Not part of equality: it changes all the time and no answer is made of it alone.
+    /// Reported open connections, as they were when the record last changed otherwise; [`Lease::connections`] is fresh.
+    /// Not part of equality: it changes all the time and no answer is made of it alone.
     pub connections: Option<u64>,
     /// The Kafka node id that the agent wants.
     pub node_id: Option<i32>,
@@ -120,7 +121,7 @@ impl Record {
     }
 }
 
-/// One agent of the fleet. Immutable but for its lease, which renewals move.
+/// One agent of the fleet. Immutable but for its lease, which renewals move and which carries the reported load.
 #[derive(Clone, Debug)]
 pub struct Agent {
     /// Which agent this is: from the registry key, never from the value.

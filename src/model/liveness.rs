@@ -117,17 +117,35 @@ impl Source {
     }
 }
 
-/// How long one agent's record may be believed. A renewal is one atomic store: no snapshot changes for it.
+/// How long one agent's record may be believed, and the load that came with it last: all that a renewal moves. It is
+/// two atomic stores: no snapshot changes for it.
 #[derive(Debug)]
 pub struct Lease {
     deadline: AtomicU64,
+    /// Reported open connections; [`NO_LOAD`] while none were reported.
+    connections: AtomicU64,
     source: Arc<Source>,
 }
+
+/// No load was reported.
+const NO_LOAD: u64 = u64::MAX;
 
 impl Lease {
     /// A lease of `source` that ends at `deadline`.
     pub fn new(deadline: Moment, source: Arc<Source>) -> Arc<Self> {
-        Arc::new(Self { deadline: AtomicU64::new(deadline.millis()), source })
+        let connections = AtomicU64::new(NO_LOAD);
+        Arc::new(Self { deadline: AtomicU64::new(deadline.millis()), connections, source })
+    }
+
+    /// Takes over the open connections that the agent reported last; `None` if it reports none.
+    pub fn report(&self, connections: Option<u64>) {
+        // The one number that would mean "none reported" is no number of connections.
+        self.connections.store(connections.map_or(NO_LOAD, |many| many.min(NO_LOAD - 1)), Ordering::Relaxed);
+    }
+
+    /// The open connections that the agent reported last.
+    pub fn connections(&self) -> Option<u64> {
+        Some(self.connections.load(Ordering::Relaxed)).filter(|many| *many != NO_LOAD)
     }
 
     /// Moves the end, in either direction.
@@ -167,6 +185,11 @@ mod tests {
         assert!(lease.is_live(Moment::from_millis(999)) && !lease.is_live(Moment::from_millis(1_000)));
         lease.renew(Moment::from_millis(2_000));
         assert!(lease.is_live(Moment::from_millis(1_999)));
+        assert_eq!(lease.connections(), None);
+        lease.report(Some(u64::MAX));
+        assert_eq!(lease.connections(), Some(u64::MAX - 1));
+        lease.report(None);
+        assert_eq!(lease.connections(), None);
     }
 
     #[test]

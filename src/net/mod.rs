@@ -1,7 +1,7 @@
 //! Sockets without protocols: how we bind, accept, limit and stop. Knows nothing of DNS or Kafka.
 
-pub mod files;
 pub mod entry;
+pub mod files;
 pub mod prefixed;
 pub mod proxy;
 pub mod tcp;

@@ -32,7 +32,7 @@ const DIALECTS: &[Dialect] = &[
 ];
 
 /// Where a value may be cut, to undo what frameworks appended.
-const CUTS: &[char] = &['-', ',', ';', '|', '&', ' ', '.', ':', '/', '#'];
+pub(super) const CUTS: &[char] = &['-', ',', ';', '|', '&', ' ', '.', ':', '/', '#'];
 
 /// Longest zone in bytes (`az-<zone>` is a DNS label): no longer beginning of a value needs to be tried.
 const MAX_ZONE: usize = 60;

@@ -13,6 +13,21 @@ pub const TOPIC: &[u8; 16] = b"fingerpost-topic";
 /// The key of cluster ids.
 pub const CLUSTER: &[u8; 16] = b"fingerpost-clust";
 
+/// The key of agents that are near to clients: `sticky`, and whom `broker_count` keeps.
+pub const CLIENT: &[u8; 16] = b"fingerpost-users";
+/// The key of agents' seeds in strategy `consistent`.
+pub const SEED: &[u8; 16] = b"fingerpost-agent";
+/// The key of topics in strategies `consistent` and `equal_spread`.
+pub const TOPIC_LEADER: &[u8; 16] = b"fingerpost-parts";
+
+/// SplitMix64's finaliser: each bit of the result depends on every bit of `z`. Much cheaper than [`sip13`], for what has
+/// been through that already.
+pub const fn mix(z: u64) -> u64 {
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
 /// The hash of `parts`, one after the other without anything between.
 pub fn sip13(key: &[u8; 16], parts: &[&[u8]]) -> u64 {
     let mut hasher = SipHasher13::new_with_key(key);

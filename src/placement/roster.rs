@@ -1,8 +1,14 @@
 //! A group as Kafka clients see it: agents under node ids, sorted by them. Made once per version of the group.
 
+use super::client_zone::CUTS;
+use super::hash::{SEED, sip13};
 use super::node_id::{Candidate, assign};
-use crate::model::{Agent, Group, Moment, Zone};
+use crate::model::ids::MAX_LABEL;
+use crate::model::{Agent, Group, Label, Moment, Zone};
 use std::sync::Arc;
+
+/// Roles that clients ask for by these names everywhere.
+const WELL_KNOWN_ROLES: [&str; 2] = ["proxy-produce", "proxy-consume"];
 
 /// One agent under its node id.
 #[derive(Clone, Debug)]
@@ -15,6 +21,8 @@ pub struct Broker {
     pub host: Arc<str>,
     /// The advertised port.
     pub port: u16,
+    /// What strategy `consistent` hashes it by.
+    pub seed: u64,
 }
 
 /// All agents of one group, live or not, sorted by node id. Compare leases with the clock.
@@ -24,6 +32,7 @@ pub struct Roster {
     pub version: u64,
     brokers: Box<[Broker]>,
     zones: Box<[Zone]>,
+    roles: Box<[Label]>,
 }
 
 impl Roster {
@@ -53,6 +62,7 @@ impl Roster {
                 node_id,
                 host: Arc::clone(host),
                 port: agent.record.kafka_port(),
+                seed: sip13(SEED, &[agent.key.agent.as_str().as_bytes()]),
             })
             .collect();
         brokers.sort_by_key(|broker| broker.node_id);
@@ -60,7 +70,12 @@ impl Roster {
             group.agents().iter().filter_map(|agent| agent.record.zone.clone()).collect();
         zones.sort();
         zones.dedup();
-        Self { version: group.version, brokers: brokers.into(), zones: zones.into() }
+        let mut roles: Vec<Label> =
+            group.agents().iter().flat_map(|agent| agent.record.roles.iter().cloned()).collect();
+        roles.extend(WELL_KNOWN_ROLES.iter().filter_map(|role| Label::parse(role).ok()));
+        roles.sort();
+        roles.dedup();
+        Self { version: group.version, brokers: brokers.into(), zones: zones.into(), roles: roles.into() }
     }
 
     /// Every agent that is held, sorted by node id.
@@ -93,6 +108,22 @@ impl Roster {
     pub fn zone(&self, name: &str) -> Option<&Zone> {
         self.zones.binary_search_by(|zone| zone.as_str().cmp(name)).ok().and_then(|at| self.zones.get(at))
     }
+
+    /// The role that `said` is, or begins with before what frameworks append: the longest one that agents of the group
+    /// name, or that is known everywhere.
+    pub fn role(&self, said: &str) -> Option<&Label> {
+        let folded: String = said.chars().take(MAX_LABEL).map(|c| c.to_ascii_lowercase()).collect();
+        let mut rest = folded.as_str();
+        let mut cut_already = said.len() > folded.len(); // a beginning must be cut before it may count
+        loop {
+            let found = self.roles.binary_search_by(|role| role.as_str().cmp(rest)).ok();
+            if let Some(role) = found.filter(|_| !cut_already).and_then(|at| self.roles.get(at)) {
+                return Some(role);
+            }
+            cut_already = false;
+            rest = rest.get(..rest.rfind(CUTS)?)?;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -119,6 +150,12 @@ pub(crate) mod tests {
             }),
             lease: Lease::new(Moment::from_millis(until), Source::new("test", 0)),
         })
+    }
+
+    /// The same agent with another weight.
+    pub(crate) fn weighted(agent: &Arc<Agent>, weight: u16) -> Arc<Agent> {
+        let record = Record { weight, ..(*agent.record).clone() };
+        Arc::new(Agent { record: Arc::new(record), ..(**agent).clone() })
     }
 
     /// The group `c/<name>` of these agents.

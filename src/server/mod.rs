@@ -11,7 +11,7 @@ use crate::admin::{self, Readiness};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dns;
-use crate::kafka::{self, BindError, Clients, Listener, ListenerSettings};
+use crate::kafka::{BindError, Clients, Listener, ListenerSettings};
 use crate::model::Cluster;
 use crate::placement::Placement;
 use crate::registry::{self, Registry, follow};
@@ -97,7 +97,11 @@ pub async fn start(config: &Config) -> Result<Handle, Error> {
     let clock = Clock::machine();
     let telemetry = Telemetry::new().map_err(|error| Error::config("the metrics", error))?;
     let (publisher, view) = view::channel();
-    let parts = Parts { view: view.clone(), clock: clock.clone(), telemetry, placement: kafka::placement() };
+    let placement = settings::placement(config);
+    if config.kafka.agent_metrics {
+        telemetry.kafka.name_agents();
+    }
+    let parts = Parts { view: view.clone(), clock: clock.clone(), telemetry, placement };
 
     let options = settings::registry_options(config, &clock)?;
     let registry = registry::open(config.registry.url.expose(), &options)

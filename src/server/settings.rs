@@ -9,9 +9,10 @@ use crate::config::{
 };
 use crate::dns::{self, Empty, Rules, ZoneSettings, Zones};
 use crate::kafka::{self, Clients, ListenerSettings, Topics, static_catalog};
-use crate::model::{Catalog, Cluster};
+use crate::model::{Catalog, Cluster, Zone};
 use crate::net::proxy::{self, Networks};
 use crate::net::tls::{ClientCertificates, Identity, ServerSettings};
+use crate::placement::{self, Balance, Placement, Scope, Strategy, ZoneRules};
 use crate::registry;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -125,10 +126,51 @@ pub fn dns(config: &Config) -> Result<dns::Settings, Error> {
 
 /// The settings of every Kafka listener, in the order of the configuration.
 pub fn kafka(config: &Config) -> Result<Vec<ListenerSettings>, Error> {
-    config.kafka.listeners.iter().map(|listener| kafka_listener(config, listener)).collect()
+    let zones = Arc::new(client_zones(config)?);
+    config.kafka.listeners.iter().map(|listener| kafka_listener(config, listener, &zones)).collect()
 }
 
-fn kafka_listener(config: &Config, listener: &ListenerConfig) -> Result<ListenerSettings, Error> {
+/// The turns and memory that all listeners share.
+pub fn placement(config: &Config) -> Arc<Placement> {
+    kafka::placement_within(config.kafka.same_client)
+}
+
+/// What tells the zones of Kafka clients beside their client.id.
+pub fn client_zones(config: &Config) -> Result<ZoneRules, Error> {
+    let wrong = |what: String| Error::Config(what, None);
+    let networks = config.kafka.zone_networks.as_deref().unwrap_or_default();
+    let networks = networks.parse().map_err(|error| wrong(format!("zones.networks: {error}")))?;
+    let name = |text: &str, pair: &str| {
+        Zone::parse(text.trim()).map_err(|error| wrong(format!("zones.aliases: {pair:?}: {text:?}: {error}")))
+    };
+    let aliases = config.kafka.zone_aliases.iter().map(|pair| {
+        let (one, other) = pair.split_once('=').ok_or_else(|| {
+            wrong(format!("zones.aliases: {pair:?} has no '=': write \"us-east-1a=use1-az2\""))
+        })?;
+        Ok((name(one, pair)?, name(other, pair)?))
+    });
+    Ok(ZoneRules { networks, aliases: aliases.collect::<Result<_, Error>>()? })
+}
+
+/// How a listener places its clients.
+fn rules(listener: &ListenerConfig) -> placement::Rules {
+    placement::Rules {
+        strategy: find(&Strategy::ALL, |have| have.as_str() == listener.strategy),
+        balance: find(&Balance::ALL, |have| have.as_str() == listener.balance),
+        scope: find(&Scope::ALL, |have| have.as_str() == listener.scope),
+    }
+}
+
+/// The word that was configured; the table of keys lets no others through.
+fn find<T: Copy + Default>(all: &[T], is: impl Fn(&T) -> bool) -> T {
+    all.iter().copied().find(is).unwrap_or_default()
+}
+
+fn kafka_listener(
+    config: &Config,
+    listener: &ListenerConfig,
+    zones: &Arc<ZoneRules>,
+) -> Result<ListenerSettings, Error> {
     let described = config.clusters.iter().find(|cluster| cluster.name == listener.cluster);
     let topics = match described.map(|cluster| &cluster.topics) {
         Some(TopicSource::Static(list)) => Topics::Static(Arc::new(catalog(&listener.cluster, list)?)),
@@ -145,6 +187,8 @@ fn kafka_listener(config: &Config, listener: &ListenerConfig) -> Result<Listener
     settings.zone.clone_from(&listener.zone);
     settings.tls = listener.tls.as_ref().map(tls);
     settings.proxy = listener.proxy.as_ref().map(proxies).transpose()?;
+    settings.zones = Arc::clone(zones);
+    settings.rules = rules(listener);
     settings.limits = kafka::Limits { idle: config.kafka.idle, ..kafka::Limits::default() };
     settings.limits.tcp.connections = config.kafka.connections;
     settings.limits.tcp.per_source = config.kafka.per_source;

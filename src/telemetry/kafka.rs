@@ -5,6 +5,7 @@ use super::tls;
 use crate::limits::kafka as limits;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 
 /// The zone label of what has no better one.
@@ -15,6 +16,8 @@ pub const OTHER: &str = "other";
 pub struct Metrics {
     requests: IntCounterVec,
     zones: IntCounterVec,
+    fallbacks: IntCounterVec,
+    agents: IntCounterVec,
     closed: IntCounterVec,
     groups: IntCounterVec,
     /// TLS and PROXY headers of the listeners.
@@ -28,6 +31,8 @@ pub struct Metrics {
     /// Bytes of replies.
     pub reply_bytes: IntCounter,
     known_zones: RwLock<HashSet<String>>,
+    known_agents: RwLock<HashSet<String>>,
+    names_agents: AtomicBool,
 }
 
 impl Metrics {
@@ -44,6 +49,22 @@ impl Metrics {
                  there: hit, miss (its zone had no agent to give), unaware (nothing told its zone)",
             ),
             &["zone", "outcome"],
+        )?;
+        let fallbacks = IntCounterVec::new(
+            Opts::new(
+                "fingerpost_kafka_fallbacks_total",
+                "Placements that could not be as asked for, by the client's zone and why: zone (its zone had no agent \
+                 to give), role (no agent had the role), draining (no agent was ready)",
+            ),
+            &["zone", "reason"],
+        )?;
+        let agents = IntCounterVec::new(
+            Opts::new(
+                "fingerpost_kafka_agent_placements_total",
+                "Replies in which one agent led everything, by agent; only with agent_metrics, for a bounded number of \
+                 agents (the others: other)",
+            ),
+            &["cluster", "group", "agent"],
         )?;
         let closed = IntCounterVec::new(
             Opts::new(
@@ -68,6 +89,8 @@ impl Metrics {
         let reply_bytes = IntCounter::new("fingerpost_kafka_reply_bytes_total", "Bytes of Kafka replies")?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(zones.clone()))?;
+        registry.register(Box::new(fallbacks.clone()))?;
+        registry.register(Box::new(agents.clone()))?;
         registry.register(Box::new(closed.clone()))?;
         registry.register(Box::new(groups.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
@@ -77,6 +100,8 @@ impl Metrics {
         Ok(Self {
             requests,
             zones,
+            fallbacks,
+            agents,
             closed,
             groups,
             entry: Arc::new(tls::Metrics::register(registry, "kafka")?),
@@ -85,6 +110,8 @@ impl Metrics {
             accepted,
             reply_bytes,
             known_zones: RwLock::default(),
+            known_agents: RwLock::default(),
+            names_agents: AtomicBool::new(false),
         })
     }
 
@@ -97,6 +124,42 @@ impl Metrics {
     pub fn placement(&self, zone: Option<&str>, outcome: &'static str) {
         let zone = zone.filter(|zone| self.may_name(zone)).unwrap_or(OTHER);
         self.zones.with_label_values(&[zone, outcome]).inc();
+    }
+
+    /// One client of `zone` could not be placed as it asked for.
+    pub fn fallback(&self, zone: Option<&str>, reason: &'static str) {
+        let zone = zone.filter(|zone| self.may_name(zone)).unwrap_or(OTHER);
+        self.fallbacks.with_label_values(&[zone, reason]).inc();
+    }
+
+    /// From now on, agents have counters of their own.
+    pub fn name_agents(&self) {
+        self.names_agents.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether agents have counters of their own.
+    pub fn names_agents(&self) -> bool {
+        self.names_agents.load(Ordering::Relaxed)
+    }
+
+    /// One agent leads everything in a reply.
+    pub fn led(&self, cluster: &str, group: &str, agent: &str) {
+        let name = format!("{cluster}/{group}/{agent}");
+        let labels = match may_name(&self.known_agents, &name, limits::AGENT_LABELS) {
+            true => [cluster, group, agent],
+            false => [OTHER; 3],
+        };
+        self.agents.with_label_values(&labels).inc();
+    }
+
+    /// How many placements of `zone` fell back for `reason` by now.
+    pub fn fallbacks_of(&self, zone: &str, reason: &str) -> u64 {
+        self.fallbacks.with_label_values(&[zone, reason]).get()
+    }
+
+    /// How many replies an agent led by now.
+    pub fn led_by(&self, cluster: &str, group: &str, agent: &str) -> u64 {
+        self.agents.with_label_values(&[cluster, group, agent]).get()
     }
 
     /// One connection was closed.
@@ -131,17 +194,22 @@ impl Metrics {
 
     /// Whether a zone has, or gets, a label of its own.
     fn may_name(&self, zone: &str) -> bool {
-        let Ok(known) = self.known_zones.read() else { return false };
-        if known.contains(zone) {
-            return true;
-        }
-        if known.len() >= limits::ZONE_LABELS {
-            return false;
-        }
-        drop(known);
-        let Ok(mut known) = self.known_zones.write() else { return false };
-        known.len() < limits::ZONE_LABELS && (known.insert(zone.to_owned()) || known.contains(zone))
+        may_name(&self.known_zones, zone, limits::ZONE_LABELS)
     }
+}
+
+/// Whether a name has, or gets, a label of its own among at most `most`.
+fn may_name(known: &RwLock<HashSet<String>>, name: &str, most: usize) -> bool {
+    let Ok(reading) = known.read() else { return false };
+    if reading.contains(name) {
+        return true;
+    }
+    if reading.len() >= most {
+        return false;
+    }
+    drop(reading);
+    let Ok(mut writing) = known.write() else { return false };
+    writing.contains(name) || (writing.len() < most && writing.insert(name.to_owned()))
 }
 
 #[cfg(test)]

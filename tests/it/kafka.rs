@@ -6,7 +6,7 @@ use fingerpost::kafka::{self, Limits, Listener, ListenerSettings, Topics, static
 use fingerpost::model::{
     Agent, AgentId, AgentKey, Cluster, Fleet, Group, GroupName, Lease, Moment, Record, Source, Zone,
 };
-use fingerpost::placement::{self, Roster};
+use fingerpost::placement::{self, Client, ClientZone, Hints, Leaders, Roster, Scope, Selection};
 use fingerpost::telemetry::Telemetry;
 use fingerpost::view::{self, Publisher};
 use serde_json::Value;
@@ -162,6 +162,30 @@ fn kcat_sees_its_group_and_leaders_of_its_zone() {
     let bootstrap = world.bootstrap["vpc-1"].to_string();
     let unknown = kcat(&["-b", &bootstrap, "-L", "-t", "nowhere"]).ok();
     assert!(unknown.contains("Unknown topic or partition"), "{unknown}");
+    world.stop();
+}
+
+#[test]
+fn kcat_is_told_what_its_client_id_asks_for() {
+    let world = World::start(Limits::default());
+    let bootstrap = world.bootstrap["vpc-1"].to_string();
+    let client = "client.id=ws_az=us-east-1a,ws_pas=equal_spread,broker_count=2,kcat";
+    let printed = kcat(&["-b", &bootstrap, "-X", client, "-L", "-J"]).ok();
+    let seen: Value = serde_json::from_str(&printed).unwrap();
+    let names: HashMap<i64, &str> = seen["brokers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|broker| (broker["id"].as_i64().unwrap(), broker["name"].as_str().unwrap()))
+        .collect();
+    let mut listed: Vec<&str> = names.values().copied().collect();
+    listed.sort_unstable();
+    assert_eq!(listed, world.addresses("vpc-1", Some("us-east-1a")), "the zone's two come first");
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for partition in seen["topics"][0]["partitions"].as_array().unwrap() {
+        *counts.entry(names[&partition["leader"].as_i64().unwrap()]).or_default() += 1;
+    }
+    assert_eq!(counts.into_values().collect::<Vec<_>>(), [6, 6], "twelve partitions go round two agents");
     world.stop();
 }
 
@@ -338,6 +362,7 @@ fn the_documented_vectors_hold() {
             (coordinator([100; 3], key_type, key), coordinator([100, 300, 50], key_type, key));
         rows.push(format!("| {key_type} | `{key}` | `{equal}` | `{weighted}` |"));
     }
+    rows.extend(rows_of_leaders());
     for (cluster, topic) in [("prod", "orders"), ("prod", "payments"), ("demo", "orders")] {
         let id = kafka::topics::topic_id(&Cluster::parse(cluster).unwrap(), topic);
         rows.push(format!("| `{cluster}` | `{topic}` | `{}` |", uuid::Uuid::from_bytes(id)));
@@ -350,8 +375,55 @@ fn the_documented_vectors_hold() {
     assert!(missing.is_empty(), "docs/kafka.md lacks {missing:#?}");
 }
 
+/// The documented leaders, of both kinds, and the agents near to clients.
+fn rows_of_leaders() -> Vec<String> {
+    use placement::strategy::{Nearest, Round};
+    let rosters = [roster([100; 3]), roster([100, 300, 50])];
+    let now = Moment::from_millis(1);
+    let name = |roster: &Roster, id| {
+        let broker = roster.brokers().iter().find(|broker| broker.node_id == id);
+        broker.unwrap().agent.key.agent.to_string()
+    };
+    let mut rows = Vec::new();
+    for (topic, partition) in [("orders", 0), ("orders", 1), ("orders", 2), ("payments", 0), ("payments", 11)]
+    {
+        let led =
+            |roster: &Roster, leaders: Leaders| name(roster, leaders.of_topic(topic).partition(partition));
+        let [equal, weighted] = [0, 1]
+            .map(|i| led(&rosters[i], Leaders::Nearest(Nearest::of(&rosters[i].eligible(now)).unwrap())));
+        rows.push(format!("| `{topic}` | {partition} | `{equal}` | `{weighted}` |"));
+        if partition < 11 {
+            let [equal, weighted] = [0, 1]
+                .map(|i| led(&rosters[i], Leaders::Round(Round::of(&rosters[i].eligible(now)).unwrap())));
+            rows.push(format!("| `{topic}` | {partition} | `{equal}` | `{weighted}` |"));
+        }
+    }
+    for (source, id) in [
+        ("10.0.1.17", "orders-service"),
+        ("10.0.1.18", "orders-service"),
+        ("2001:db8::17", "ws_az=us-east-1a,orders"),
+        ("10.0.1.17", ""),
+    ] {
+        let client = Client { source: source.parse().unwrap(), id: Some(id) };
+        let [equal, weighted] = [0, 1].map(|i| {
+            let (zone, hints) = (ClientZone::Unaware, Hints::default());
+            let selection = Selection::of(&rosters[i], &zone, client, &hints, Scope::Group, now).unwrap();
+            selection.sticky(client).unwrap().agent.key.agent.to_string()
+        });
+        rows.push(format!("| `{source}` | `{id}` | `{equal}` | `{weighted}` |"));
+    }
+    rows
+}
+
 /// The coordinator of a key among agent-0, agent-1 and agent-2 of these weights.
 fn coordinator(weights: [u16; 3], key_type: i8, key: &str) -> String {
+    let roster = roster(weights);
+    let eligible = roster.eligible(Moment::from_millis(1));
+    placement::coordinator::choose(&eligible, key_type, key.as_bytes()).unwrap().agent.key.agent.to_string()
+}
+
+/// agent-0, agent-1 and agent-2 of these weights.
+fn roster(weights: [u16; 3]) -> Roster {
     let agents = (0..).zip(weights).map(|(i, weight)| {
         Arc::new(Agent {
             key: AgentKey {
@@ -364,7 +436,5 @@ fn coordinator(weights: [u16; 3], key_type: i8, key: &str) -> String {
         })
     });
     let (cluster, name) = (Cluster::parse("prod").unwrap(), GroupName::parse("vpc-1").unwrap());
-    let roster = Roster::of(&Group::build(cluster, name, 1, agents.collect(), Vec::new()));
-    let eligible = roster.eligible(Moment::from_millis(1));
-    placement::coordinator::choose(&eligible, key_type, key.as_bytes()).unwrap().agent.key.agent.to_string()
+    Roster::of(&Group::build(cluster, name, 1, agents.collect(), Vec::new()))
 }

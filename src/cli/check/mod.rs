@@ -157,6 +157,9 @@ fn zones(config: &Config) -> Vec<Check> {
     let failed =
         |problem: &crate::dns::Problem| Check::failed(problem.to_string(), "the zone cannot be served so");
     let mut checks: Vec<Check> = problems.iter().map(failed).collect();
+    if let Err(error) = settings::client_zones(config) {
+        checks.push(Check::failed(error.to_string(), "no Kafka client's zone could be told by it"));
+    }
     for zone in &config.dns.zones {
         match &zone.file {
             Some(file) if problems.iter().any(|problem| problem.file.as_ref() == Some(file)) => {}

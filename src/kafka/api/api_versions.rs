@@ -22,10 +22,15 @@ pub const API: Api = Api {
     answer,
 };
 
-fn answer(mut call: Call<'_>) -> Result<Outcome, Stop> {
-    let mut body = Reader::new(call.body, call.flexible);
+fn answer(call: Call<'_>) -> Result<Outcome, Stop> {
+    write(call.body, call.version, call.out)
+}
+
+/// Answers the request of that body in a version of the table: appends the reply's body.
+pub fn write(body: &[u8], version: i16, out: &mut Vec<u8>) -> Result<Outcome, Stop> {
+    let mut body = Reader::new(body, version >= API.flexible_from);
     let mut honest = true;
-    if call.version >= 3 {
+    if version >= 3 {
         honest = is_software(body.text()?) & is_software(body.text()?);
         body.tags()?;
     }
@@ -44,7 +49,7 @@ fn answer(mut call: Call<'_>) -> Result<Outcome, Stop> {
     } else {
         reply = reply.with_error_code(error::INVALID_REQUEST);
     }
-    call.encode(API.name, &reply)?;
+    super::encode(API.name, version, &reply, out)?;
     Ok(if honest { Outcome::Answered } else { Outcome::Error })
 }
 

@@ -2,12 +2,12 @@
 //!
 //! - v0 group key only; v1 key type (0 group, 1 transaction) and throttle time; v3 flexible; v4 batched keys, results in
 //!   the order of the keys with an error each (KIP-699); v5 no change here (KIP-890); v6 key type 2, share (KIP-932).
-//! - The coordinator is chosen by rendezvous hashing over the group's ready agents ([`crate::placement::coordinator`]),
-//!   so it is the same on every replica, moves only when it must, and is always in Metadata's broker list.
+//! - The coordinator is chosen by rendezvous hashing over the ready agents of Metadata's broker list for this client
+//!   ([`crate::placement::coordinator`]), so it is the same on every replica, moves only when it must, and is always listed.
 //! - Key type share before v6, a share key that is not `group:topic-id:partition`, or an unknown type: INVALID_REQUEST.
 //! - No agent alive, or the registry not read yet: COORDINATOR_NOT_AVAILABLE with node -1, which every client retries.
 
-use super::{Api, Call, Outcome, Stop, error, host_of};
+use super::{Api, Call, Outcome, Shown, Stop, error};
 use crate::kafka::wire::{Malformed, Reader};
 use crate::limits::kafka as limits;
 use crate::placement::{Broker, coordinator};
@@ -33,7 +33,8 @@ const SHARE: i8 = 2;
 fn answer(mut call: Call<'_>) -> Result<Outcome, Stop> {
     let (key_type, keys) = read(&call)?;
     let roster = call.service.roster(call.fleet);
-    let eligible = roster.as_ref().map(|roster| roster.eligible(call.now)).unwrap_or_default();
+    let shown = roster.as_ref().and_then(|roster| call.show(roster).ok());
+    let eligible = shown.as_ref().map(|shown| shown.selection.coordinators(call.now)).unwrap_or_default();
     let found = |key: &str| -> Result<&Broker, i16> {
         check(call.version, key_type, key)?;
         coordinator::choose(&eligible, key_type, key.as_bytes()).ok_or(error::COORDINATOR_NOT_AVAILABLE)
@@ -46,7 +47,7 @@ fn answer(mut call: Call<'_>) -> Result<Outcome, Stop> {
             if found.is_err() {
                 outcome = Outcome::Error;
             }
-            result_of(key, found)
+            result_of(key, found, shown.as_ref())
         })
         .collect();
     let mut reply = FindCoordinatorResponse::default().with_error_message(None);
@@ -104,12 +105,12 @@ fn is_share_key(key: &str) -> bool {
         && group.is_some_and(|group| !group.is_empty())
 }
 
-fn result_of(key: &str, found: Result<&Broker, i16>) -> Coordinator {
+fn result_of(key: &str, found: Result<&Broker, i16>, shown: Option<&Shown<'_, '_>>) -> Coordinator {
     let result = Coordinator::default().with_key(StrBytes::from_string(key.to_owned()));
     match found {
         Ok(broker) => result
             .with_node_id(BrokerId(broker.node_id))
-            .with_host(host_of(broker))
+            .with_host(shown.map(|shown| shown.host_text(broker)).unwrap_or_default())
             .with_port(i32::from(broker.port))
             .with_error_message(None),
         Err(code) => {

@@ -4,9 +4,10 @@
 //!   here); v8 authorised operations (never told: i32::MIN); v9 flexible; v10 topic ids, of which v12 can ask by.
 //! - Reply: v1 rack, controller, internal topics; v2 cluster id; v3 throttle time; v5 offline replicas; v7 leader epoch;
 //!   v8-10 the cluster's authorised operations; v13 a top-level error (KIP-1102).
-//! - Brokers: every live agent of the group, ready and draining, by node id. Many clients cut connections to brokers that a
-//!   reply leaves out. Never empty: without a live agent the connection is closed instead.
-//! - One agent leads all partitions (see [`crate::placement::strategy`]); replicas = in-sync replicas = that agent.
+//! - Brokers: every live agent of the group (of the zone, in scope `zone`), ready and draining, by node id; `broker_count` in
+//!   client.id caps them. Many clients cut connections to brokers that a reply leaves out. Never empty: without a live agent
+//!   the connection is closed instead.
+//! - Leaders are the strategy's ([`crate::placement::strategy`]); replicas = in-sync replicas = the leader.
 //! - The leader epoch is -1, always: librdkafka 2.4 to 2.6 never follow a leader change at an epoch that stays.
 //! - The rack is null, always: real racks of moving leaders make consumers rebalance at each refresh.
 //! - A topic asked for twice is answered once. Unknown by name: UNKNOWN_TOPIC_OR_PARTITION; by id: UNKNOWN_TOPIC_ID.
@@ -14,12 +15,12 @@
 //! The reply is written here and not by kafka-protocol, straight into the output, without a structure per partition in
 //! between (`benches/kafka.rs` has the ratio). Tests compare the bytes with kafka-protocol's in every version.
 
-use super::{Api, Call, Outcome, Stop, error};
+use super::{Api, Call, Outcome, Shown, Stop, count_placement, error};
 use crate::kafka::topics::is_internal;
 use crate::kafka::wire::{Malformed, Reader, Writer};
 use crate::limits::kafka as limits;
 use crate::model::{Catalog, Topic};
-use crate::placement::Broker;
+use crate::placement::Leaders;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -40,17 +41,17 @@ const TOPIC_BYTES: usize = 32;
 fn answer(call: Call<'_>) -> Result<Outcome, Stop> {
     let wanted = read(&call)?;
     let roster = call.live_roster()?;
-    let lead = call.service.lead(&roster, call.client, call.now).ok_or(Stop::NoAgent)?;
+    let shown = call.show(&roster)?;
+    let leaders = call.place(&shown)?;
     let mut reply = Reply {
         writer: Writer::new(call.out, call.flexible),
         version: call.version,
         most: call.most,
-        partition: first_partition(call.version, lead.broker.node_id),
+        partition: first_partition(call.version, leaders.only().unwrap_or(-1)),
+        leaders,
         outcome: Outcome::Answered,
     };
-    reply.head(&roster.live(call.now).collect::<Vec<_>>(), &call.service.cluster_id, {
-        roster.controller(call.now).map_or(-1, |broker| broker.node_id)
-    });
+    reply.head(&shown, &call.service.cluster_id, shown.controller(call.now));
     let catalog = call.service.topics.catalog(call.fleet, &call.service.cluster);
     match wanted {
         Wanted::All => reply.all(catalog)?,
@@ -73,8 +74,9 @@ fn answer(call: Call<'_>) -> Result<Outcome, Stop> {
         }
     }
     reply.tail();
-    let outcome = reply.outcome;
-    Ok(outcome)
+    // Only now: a reply that turns out too large is made once more.
+    count_placement(&call.service.metrics, &shown, &reply.leaders);
+    Ok(reply.outcome)
 }
 
 /// Which topics a request asks for.
@@ -157,19 +159,20 @@ struct Reply<'a> {
     most: usize,
     /// The bytes of partition 0.
     partition: Vec<u8>,
+    leaders: Leaders,
     outcome: Outcome,
 }
 
 impl Reply<'_> {
-    fn head(&mut self, brokers: &[&Broker], cluster_id: &str, controller: i32) {
+    fn head(&mut self, shown: &Shown<'_, '_>, cluster_id: &str, controller: i32) {
         let version = self.version;
         if version >= 3 {
             self.writer.i32(0); // throttle time
         }
-        self.writer.count(brokers.len());
-        for broker in brokers {
+        self.writer.count(shown.selection.listed.len());
+        for broker in &shown.selection.listed {
             self.writer.i32(broker.node_id);
-            self.writer.text(&broker.host);
+            self.writer.text(shown.host_of(broker));
             self.writer.i32(i32::from(broker.port));
             if version >= 1 {
                 self.writer.null(); // rack
@@ -213,8 +216,12 @@ impl Reply<'_> {
         self.topic_head(error::NONE, Some(&topic.name), topic.id);
         let partitions = topic.partitions.max(0) as usize;
         self.writer.count(partitions);
-        // All partitions of a reply differ in their index only.
-        self.writer.repeat_numbered(&self.partition, partitions, PARTITION_INDEX);
+        // Partitions differ in their index, and in who leads them unless one agent leads all.
+        let blocks = self.writer.repeat_numbered(&self.partition, partitions, PARTITION_INDEX);
+        if self.leaders.only().is_none() {
+            let (of_topic, places) = (self.leaders.of_topic(&topic.name), leader_places(self.version));
+            blocks.patch(|partition| of_topic.partition(partition), &places);
+        }
         self.topic_tail();
     }
 
@@ -269,6 +276,15 @@ impl Reply<'_> {
     fn room_for(&self, bytes: usize) -> Result<(), Stop> {
         if self.writer.len().saturating_add(bytes) > self.most { Err(Stop::TooLarge) } else { Ok(()) }
     }
+}
+
+/// Where a partition's leader, replica and in-sync replica are: after error and index, the epoch (v7), and a count each.
+const fn leader_places(version: i16) -> [usize; 3] {
+    let leader = PARTITION_INDEX + 4;
+    let epoch = if version >= 7 { 4 } else { 0 };
+    let count = if version >= API.flexible_from { 1 } else { 4 };
+    let replica = leader + 4 + epoch + count;
+    [leader, replica, replica + 4 + count]
 }
 
 /// The bytes of partition 0; the others differ in the index at [`PARTITION_INDEX`].

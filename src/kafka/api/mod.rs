@@ -3,13 +3,15 @@
 
 pub mod api_versions;
 pub mod describe_cluster;
+pub mod describe_topic_partitions;
 pub mod find_coordinator;
 pub mod metadata;
 
 use super::service::Service;
 use super::wire::Malformed;
 use crate::model::{Fleet, Moment};
-use crate::placement::{Broker, Client, Roster};
+use crate::placement::{self, Broker, Client, ClientZone, Hints, Leaders, Roster, Selection};
+use crate::telemetry::kafka::Metrics;
 use kafka_protocol::protocol::Encodable;
 use std::sync::Arc;
 
@@ -30,6 +32,8 @@ pub mod error {
     pub const INVALID_REQUEST: i16 = 42;
     /// A topic that we don't have, asked for by id.
     pub const UNKNOWN_TOPIC_ID: i16 = 100;
+    /// The client is in the wrong place: it shall forget all brokers and bootstrap again (KIP-1102).
+    pub const REBOOTSTRAP_REQUIRED: i16 = 129;
     /// A broker was asked for controllers.
     pub const MISMATCHED_ENDPOINT_TYPE: i16 = 114;
     /// An endpoint type that does not exist.
@@ -56,7 +60,13 @@ pub struct Api {
 }
 
 /// Every API that is answered, by key.
-pub const APIS: &[Api] = &[metadata::API, find_coordinator::API, api_versions::API, describe_cluster::API];
+pub const APIS: &[Api] = &[
+    metadata::API,
+    find_coordinator::API,
+    api_versions::API,
+    describe_cluster::API,
+    describe_topic_partitions::API,
+];
 
 /// The API of that key.
 pub fn find(key: i16) -> Option<&'static Api> {
@@ -126,6 +136,9 @@ pub enum Stop {
     /// No agent of the group lives.
     #[error("no agent of the group lives")]
     NoAgent,
+    /// The connection belongs to no group that can be answered for.
+    #[error("the client came to the wrong place: no group here is its own")]
+    WrongGroup,
     /// The reply would be larger than allowed.
     #[error("the reply is larger than allowed")]
     TooLarge,
@@ -144,13 +157,14 @@ impl Stop {
             Self::UnknownVersion(..) => "unknown_version",
             Self::NotSynced => "not_synced",
             Self::NoAgent => "no_agent",
+            Self::WrongGroup => "wrong_group",
             Self::TooLarge => "too_large",
             Self::Encode(..) => "encode",
         }
     }
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
     /// The group's agents, of which at least one lives. Without one there is no reply that would not mislead: clients
     /// forget the brokers that an empty list lacks, so the connection is closed and they come again.
     pub fn live_roster(&self) -> Result<Arc<Roster>, Stop> {
@@ -161,17 +175,93 @@ impl Call<'_> {
         }
     }
 
+    /// What the client is shown of a roster, and in which zone it is.
+    pub fn show<'r>(&self, roster: &'r Roster) -> Result<Shown<'a, 'r>, Stop> {
+        let service = self.service;
+        let zone = service
+            .zones
+            .zone_of(self.client.id, self.client.source, service.zone.as_ref(), |name| roster.zone(name));
+        let hints = Hints::of(self.client.id);
+        let scope = service.rules.scope;
+        let selection =
+            Selection::of(roster, &zone, self.client, &hints, scope, self.now).ok_or(Stop::NoAgent)?;
+        Ok(Shown { selection, zone, hints })
+    }
+
+    /// Who leads what for the client.
+    pub fn place(&self, shown: &Shown<'_, '_>) -> Result<Leaders, Stop> {
+        let (placement, rules) = (&self.service.placement, self.service.rules);
+        let leaders = placement.leaders(&shown.selection, rules, &shown.hints, self.client, self.now);
+        leaders.ok_or(Stop::NoAgent)
+    }
+
     /// Appends a reply body in the version of the request.
     pub fn encode<M: Encodable>(&mut self, name: &'static str, reply: &M) -> Result<(), Stop> {
-        // Through a buffer of its own: kafka-protocol patches earlier places relative to a buffer's start.
-        let mut body = bytes::BytesMut::new();
-        reply.encode(&mut body, self.version).map_err(|_| Stop::Encode(name, self.version))?;
-        self.out.extend_from_slice(&body);
-        Ok(())
+        encode(name, self.version, reply, self.out)
     }
 }
 
-/// A host as kafka-protocol wants it.
-fn host_of(broker: &Broker) -> kafka_protocol::protocol::StrBytes {
-    kafka_protocol::protocol::StrBytes::from_string(broker.host.to_string())
+/// Appends a reply body in that version.
+fn encode<M: Encodable>(name: &'static str, version: i16, reply: &M, out: &mut Vec<u8>) -> Result<(), Stop> {
+    // Through a buffer of its own: kafka-protocol patches earlier places relative to a buffer's start.
+    let mut body = bytes::BytesMut::new();
+    reply.encode(&mut body, version).map_err(|_| Stop::Encode(name, version))?;
+    out.extend_from_slice(&body);
+    Ok(())
+}
+
+/// What one client is shown of its group.
+#[derive(Debug)]
+pub struct Shown<'a, 'r> {
+    /// The agents.
+    pub selection: Selection<'r>,
+    /// The zone that it is in.
+    pub zone: ClientZone,
+    /// What its client.id asks for.
+    pub hints: Hints<'a>,
+}
+
+impl Shown<'_, '_> {
+    /// The host that this client is told of an agent.
+    pub fn host_of<'b>(&'b self, broker: &'b Broker) -> &'b str {
+        self.hints.host.unwrap_or(&broker.host)
+    }
+
+    /// The same as kafka-protocol wants it.
+    fn host_text(&self, broker: &Broker) -> kafka_protocol::protocol::StrBytes {
+        kafka_protocol::protocol::StrBytes::from_string(self.host_of(broker).to_owned())
+    }
+
+    /// The node id of the controller: always one of those listed.
+    pub fn controller(&self, now: Moment) -> i32 {
+        self.selection.controller(now).map_or(-1, |broker| broker.node_id)
+    }
+}
+
+/// Counts how the client fared, under the name of its zone if an agent of the group bears it.
+fn count_placement(metrics: &Metrics, shown: &Shown<'_, '_>, leaders: &Leaders) {
+    let zone = match &shown.zone {
+        ClientZone::Known(zone, _) => Some(zone.as_str()),
+        ClientZone::Foreign(_) | ClientZone::Unaware => None,
+    };
+    let outcome = match shown.selection.outcome {
+        placement::Outcome::Hit => "hit",
+        placement::Outcome::Miss => "miss",
+        placement::Outcome::Unaware => "unaware",
+    };
+    metrics.placement(zone, outcome);
+    let fallbacks = shown.selection.fallbacks;
+    for (fell, reason) in
+        [(fallbacks.zone, "zone"), (fallbacks.role, "role"), (fallbacks.draining, "draining")]
+    {
+        if fell {
+            metrics.fallback(zone, reason);
+        }
+    }
+    if let Some(led) = leaders.only().filter(|_| metrics.names_agents()) {
+        let broker = shown.selection.candidates.iter().find(|broker| broker.node_id == led);
+        if let Some(key) = broker.map(|broker| &broker.agent.key) {
+            metrics.led(key.cluster.as_str(), key.group.as_str(), key.agent.as_str());
+        }
+    }
 }

@@ -155,8 +155,8 @@ impl Gateway {
         let (address, socket) = match bound {
             Ok(bound) => bound,
             Err(source) => {
-                let Settings { address, cluster, group, .. } = settings;
-                return Err(BindError { address, cluster, group, source });
+                let Settings { address, cluster, .. } = settings;
+                return Err(BindError::Address { address, cluster, source });
             }
         };
         let Sources { view, clock, placement, kafka, metrics } = sources;

@@ -226,6 +226,7 @@ impl Holdings {
     ) -> Outcome {
         if let Some(held) = self.held.get_mut(key) {
             held.value = bytes;
+            held.agent.lease.report(record.connections);
             let same = *held.agent.record == record;
             if !same {
                 let lease = Arc::clone(&held.agent.lease);
@@ -238,6 +239,7 @@ impl Holdings {
         }
         let deadline = at.plus_millis(left);
         let lease = Lease::new(deadline, Arc::clone(&self.source));
+        lease.report(record.connections);
         let agent = Arc::new(Agent { key: id, record: Arc::new(record), lease });
         tracing::debug!(agent = %agent.key, "an agent came");
         let held = Held {

@@ -94,6 +94,8 @@ fn a_renewal_publishes_nothing_and_a_lease_ends_on_time() {
         // The same record in other bytes is a renewal too, and so is another load.
         let other = br#"{"addresses":["127.0.0.1"],"zone":"z","load":{"connections":9}}"#.to_vec();
         assert_eq!(scene.see("a", other, LEASE), Outcome::Same);
+        let group = scene.fleet.group("c", "g").unwrap();
+        assert_eq!(group.agents()[0].lease.connections(), Some(9), "the published agent has the new load");
     }
     assert_eq!(scene.publishes, published);
     scene.pass(LEASE - 1);
