@@ -188,6 +188,65 @@ pub mod kafka {
     pub const ZONE_LABELS: usize = 256;
 }
 
+/// The gateway's bounds.
+pub mod gateway {
+    use super::{Bound, Duration};
+
+    /// How much of a request is looked at: a client id and a key of 32,767 bytes each, and what stands between.
+    pub const PEEK: usize = 72 * 1024;
+    /// Bytes that are read at once while data flows, each way and connection. Larger ones gain nothing on loopback.
+    pub const BUFFER: usize = 64 * 1024;
+    /// Bytes that an idle connection holds ready, each way.
+    pub const IDLE_BUFFER: usize = 512;
+    /// Replies of one connection that wait to be rewritten or walked over. Clients have 5 requests in flight, few have
+    /// 100; while it is full, the client is not read.
+    pub const PENDING: usize = 256;
+    /// Largest reply that is held back to be rewritten: 4 million partitions.
+    pub const REPLY_BYTES: usize = 128 * 1024 * 1024;
+    /// Bytes of held replies above [`UNIT`] that one gateway holds at once; whoever comes late waits.
+    pub const HELD_BYTES: usize = 256 * 1024 * 1024;
+    /// In these steps held bytes are counted; smaller replies are not.
+    pub const UNIT: usize = 64 * 1024;
+    /// Replies from this size on are rewritten on a thread of their own: smaller ones take well below a millisecond.
+    pub const ASIDE: usize = 256 * 1024;
+    /// How long the upstream may take to accept a connection.
+    pub const CONNECT: Duration = Duration::from_secs(5);
+    /// How long a peer may take nothing of what is sent to it. A consumer that works on its last batch does not read:
+    /// Kafka's own `connections.max.idle.ms`, after which it would be cut by the broker too.
+    pub const STALL: Bound<Duration> = Bound {
+        default: Duration::from_secs(600),
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(86_400),
+    };
+    /// How long a connection may be silent both ways. Brokers end idle connections themselves, after ten minutes.
+    pub const IDLE: Bound<Duration> = Bound {
+        default: Duration::from_secs(3_600),
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(86_400),
+    };
+    /// How long replies may still come after a client said that it sends no more.
+    pub const HALF_CLOSED: Duration = Duration::from_secs(30);
+    /// Silence after which the kernel asks whether a peer is still there.
+    pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
+    /// How often the upstream is asked whether it is well.
+    pub const PROBE: Duration = Duration::from_millis(500);
+    /// How long an upstream that accepts connections may take to answer a probe. A busy broker is slow, not lost.
+    pub const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+    /// Largest reply to a probe: an ApiVersions list has some hundred bytes.
+    pub const PROBE_REPLY: usize = 64 * 1024;
+    /// For how long a draining agent waits for its clients.
+    pub const DRAIN: Bound<Duration> =
+        Bound { default: Duration::from_secs(300), min: Duration::ZERO, max: Duration::from_secs(86_400) };
+    /// A draining agent closes connections that were silent for so long with nothing in flight.
+    pub const DRAIN_QUIET: Duration = Duration::from_secs(5);
+    /// A draining agent without a connection waits so long for those who looked its name up just before.
+    pub const DRAIN_ALONE: Duration = Duration::from_secs(10);
+    /// How often a draining connection looks whether it may end.
+    pub const DRAIN_LOOK: Duration = Duration::from_millis(250);
+    /// Open connections. Each takes two file descriptors.
+    pub const CONNECTIONS: Bound<usize> = Bound { default: 20_000, min: 1, max: 1_000_000 };
+}
+
 /// The DNS front's bounds.
 pub mod dns {
     use super::{Bound, Duration};

@@ -1,17 +1,22 @@
-//! `fingerpost agent`: the heartbeat of a broker, kept up from beside it.
+//! `fingerpost agent`: the heartbeat of a broker, kept up from beside it, and the gateway in front of it.
 
 use super::arguments::Agent;
 use super::failure::{CONFIG, Failure, UNAVAILABLE, USAGE};
 use super::{log, run::until_signal};
-use crate::agent::Heartbeat;
+use crate::agent::{Heartbeat, Settings, Sidecar};
 use crate::clock::wall;
 use crate::config::{Environment, Secret, read_secret_file, shown_url};
-use crate::model::{AgentId, AgentKey, Label, Record, State, agent::KAFKA_SERVICE};
+use crate::kafka::gateway;
+use crate::model::agent::{DEFAULT_KAFKA_PORT, KAFKA_SERVICE};
+use crate::model::{AgentId, AgentKey, Label, Record, State};
 use crate::registry::{self, Options, Registry, record};
+use crate::telemetry::Telemetry;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-/// Heartbeats until a signal, then says goodbye.
+/// Serves until a signal, then says goodbye.
 pub(super) fn run(
     arguments: &Agent,
     level: Option<&str>,
@@ -23,8 +28,16 @@ pub(super) fn run(
         group: arguments.group.clone(),
         agent: agent_id(arguments)?,
     };
-    let record = describe(arguments)?;
     let registry = open(arguments, environment)?;
+    match (arguments.listen, &arguments.upstream) {
+        (Some(listen), Some(upstream)) => gateway(arguments, key, registry, listen, upstream),
+        _ => heartbeat(arguments, key, registry),
+    }
+}
+
+/// Only heartbeats, for a broker that clients reach directly.
+fn heartbeat(arguments: &Agent, key: AgentKey, registry: Registry) -> Result<ExitCode, Failure> {
+    let record = describe(arguments, &key, None)?;
     let lease = arguments.lease;
     until_signal(async |stop| {
         tracing::info!(agent = %key, registry = registry.name(), ?lease, "heartbeating");
@@ -35,14 +48,65 @@ pub(super) fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The record that the flags describe, checked as the servers will check it.
-fn describe(arguments: &Agent) -> Result<Record, Failure> {
-    let port = Label::parse(KAFKA_SERVICE).map(|service| (service, arguments.port));
+/// Heartbeats for the gateway that it is.
+fn gateway(
+    arguments: &Agent,
+    key: AgentKey,
+    registry: Registry,
+    listen: SocketAddr,
+    upstream: &str,
+) -> Result<ExitCode, Failure> {
+    describe(arguments, &key, Some(listen))?; // what is wrong with it is said before anything is bound
+    let telemetry =
+        Telemetry::new().map_err(|error| Failure::new(UNAVAILABLE, format!("the metrics: {error}")))?;
+    let settings = Settings {
+        lease: arguments.lease,
+        drain: arguments.drain,
+        gateway: gateway::Settings {
+            address: listen,
+            upstream: upstream.to_owned(),
+            cluster: key.cluster.clone(),
+            group: key.group.clone(),
+            zone: None,
+            zones: Arc::default(),
+            limits: gateway::Limits::default(),
+        },
+        key,
+    };
+    until_signal(async |stop| {
+        let sidecar =
+            Sidecar::bind(settings.clone(), telemetry).map_err(|error| Failure::from(UNAVAILABLE, &error))?;
+        let address = sidecar.address();
+        let key = &settings.key;
+        let record = describe(arguments, key, Some(address))?;
+        super::print(&format!("kafka  {address}  for {key}, before {upstream}\n"));
+        let told = format!("{}:{}", record.advertised_host(), record.kafka_port());
+        tracing::info!(agent = %key, registry = registry.name(), %address, upstream, told, "serving as a gateway");
+        sidecar.run(registry, record, stop).await;
+        Ok(())
+    })??;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The record that the flags describe, checked as the servers will check it. `listen` is where the gateway listens.
+fn describe(arguments: &Agent, key: &AgentKey, listen: Option<SocketAddr>) -> Result<Record, Failure> {
+    let mut addresses = arguments.address.clone();
+    if addresses.is_empty() {
+        let own = listen.map(|listen| listen.ip()).filter(|ip| !ip.is_unspecified());
+        addresses.push(own.ok_or_else(|| {
+            Failure::new(USAGE, "--listen takes clients at every address, so it names none to send them to")
+                .next("add --address with the one where clients reach this agent")
+        })?);
+    }
+    let port = arguments.port.or(listen.map(|listen| listen.port()).filter(|port| *port > 0));
+    let port = Label::parse(KAFKA_SERVICE).map(|service| (service, port.unwrap_or(DEFAULT_KAFKA_PORT)));
+    let name = |apex: &String| format!("{}.{}.{}.{apex}", key.agent, key.group, key.cluster);
+    let advertise = arguments.advertise.clone().or(arguments.apex.as_ref().map(name));
     let described = Record {
         zone: arguments.zone.clone(),
-        addresses: arguments.address.clone(),
+        addresses,
         ports: port.into_iter().collect(),
-        advertise: arguments.advertise.as_deref().map(Into::into),
+        advertise: advertise.as_deref().map(Into::into),
         roles: arguments.role.clone(),
         state: State::Ready,
         weight: arguments.weight,

@@ -1,6 +1,6 @@
 //! The command line. Help, man page and completions all come from here.
 
-use crate::limits::{config as bounds, registry};
+use crate::limits::{Bound, config as bounds, gateway, registry};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::net::{IpAddr, SocketAddr};
@@ -68,15 +68,20 @@ Exit codes: 0 fine (warnings included), 69 the environment is not ready, 78 the 
 
 The server can also be given by FINGERPOST_SERVER, the token by FINGERPOST_TOKEN or FINGERPOST_TOKEN_FILE.")]
     Agents(Agents),
-    /// Heartbeat for a broker: keep its record in the registry
+    /// Sidecar of a broker: its heartbeat, and a gateway in front of it
     #[command(after_help = "Examples:
+  fingerpost agent --cluster prod --group vpc-1 --zone us-east-1a --apex kafka.corp.example \\
+      --listen 10.0.1.17:9092 --upstream 127.0.0.1:19092 --registry redis://10.0.0.2:6379
   fingerpost agent --cluster prod --group vpc-1 --zone us-east-1a --address 10.0.1.17 \\
       --registry redis://10.0.0.2:6379
   fingerpost agent --cluster prod --group vpc-1 --address 10.0.1.17 --address 2001:db8::17 \\
       --agent broker-17 --port 9092 --lease 10s --registry redis://agents@10.0.0.2 \\
       --password-file /run/secrets/redis
 
-SIGTERM and Ctrl-C say goodbye (draining, then removed) and exit 0.")]
+With --listen, clients come through the agent to the broker at --upstream and are only ever told of agents of
+their group. Without, the command heartbeats for a broker that clients reach directly.
+
+SIGTERM and Ctrl-C say goodbye (draining, then removed) and exit 0; a second signal ends at once.")]
     Agent(Box<Agent>),
     /// Print shell completions
     #[command(after_help = "Examples:
@@ -200,13 +205,25 @@ pub(super) struct Agent {
     /// The availability zone it is in
     #[arg(long, value_name = "NAME")]
     pub(super) zone: Option<crate::model::Zone>,
-    /// An address where clients reach the broker; may be repeated
-    #[arg(long, value_name = "IP", required = true)]
+    /// Be a gateway: listen for Kafka clients here
+    #[arg(long, value_name = "ADDRESS", requires = "upstream")]
+    pub(super) listen: Option<SocketAddr>,
+    /// The broker behind the gateway
+    #[arg(long, value_name = "HOST:PORT", requires = "listen", value_parser = upstream)]
+    pub(super) upstream: Option<String>,
+    /// For how long clients may go on when the agent leaves
+    #[arg(long, value_name = "TIME", default_value = "300s", requires = "listen", value_parser = drain)]
+    pub(super) drain: Duration,
+    /// An address where clients reach the agent; may be repeated; that of --listen if left out
+    #[arg(long, value_name = "IP", required_unless_present = "listen")]
     pub(super) address: Vec<IpAddr>,
-    /// The broker's Kafka port
-    #[arg(long, value_name = "PORT", default_value_t = 9092)]
-    pub(super) port: u16,
-    /// The host that Kafka clients are told, if not the first address
+    /// The port where clients reach the agent; that of --listen, or 9092, if left out
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) port: Option<u16>,
+    /// The zone that fingerpost's DNS serves: clients are told the agent's own name under it
+    #[arg(long, value_name = "NAME", value_parser = crate::config::dns_name)]
+    pub(super) apex: Option<String>,
+    /// The host that clients are told, if neither the agent's name under --apex nor its first address
     #[arg(long, value_name = "HOST")]
     pub(super) advertise: Option<String>,
     /// A role, such as proxy-produce; may be repeated
@@ -239,11 +256,31 @@ fn demo_agents(text: &str) -> Result<usize, String> {
 }
 
 fn lease(text: &str) -> Result<Duration, String> {
+    within(text, registry::LEASE)
+}
+
+fn drain(text: &str) -> Result<Duration, String> {
+    within(text, gateway::DRAIN)
+}
+
+/// A host and a port; the host is looked up when it is connected to.
+fn upstream(text: &str) -> Result<String, String> {
+    let (host, port) = text.rsplit_once(':').ok_or("write HOST:PORT")?;
+    let literal = host.starts_with('[') && host.ends_with(']');
+    if host.is_empty() || host.contains(':') && !literal {
+        return Err("write HOST:PORT, an IPv6 address in brackets".to_owned());
+    }
+    match port.parse::<u16>() {
+        Ok(1..) => Ok(text.to_owned()),
+        _ => Err("the port is a number from 1 to 65535".to_owned()),
+    }
+}
+
+fn within(text: &str, bound: Bound<Duration>) -> Result<Duration, String> {
     let time = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string())?,
     };
-    let bound = registry::LEASE;
     let shown = |time| humantime::format_duration(time).to_string();
     match bound.holds(time) {
         true => Ok(time),

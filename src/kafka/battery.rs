@@ -26,9 +26,9 @@ use uuid::Uuid;
 
 mod hostile;
 
-const NOW: Moment = Moment::from_millis(1_000);
+pub(super) const NOW: Moment = Moment::from_millis(1_000);
 
-fn text(text: &str) -> StrBytes {
+pub(super) fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
@@ -69,7 +69,7 @@ fn fleet_of(groups: Vec<(&str, &str, Vec<Arc<Agent>>)>) -> Fleet {
 }
 
 /// Group vpc-1 of three zones with two agents each, one draining and one dead; and another group.
-fn small_fleet() -> Fleet {
+pub(super) fn small_fleet() -> Fleet {
     let mut agents: Vec<Arc<Agent>> = (0..6u8)
         .map(|i| {
             let zone = ["z-a", "z-b", "z-c"][usize::from(i) / 2];
@@ -95,7 +95,7 @@ fn prometheus_registry() -> prometheus::Registry {
     prometheus::Registry::new()
 }
 
-fn service() -> Service {
+pub(super) fn service() -> Service {
     service_of("vpc-1", &[("orders", 3), ("payments", 1), ("__consumer_offsets", 2)])
 }
 

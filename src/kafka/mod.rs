@@ -6,6 +6,7 @@ pub mod api;
 mod battery;
 pub mod connection;
 pub mod frame;
+pub mod gateway;
 pub mod listener;
 pub mod service;
 pub mod topics;

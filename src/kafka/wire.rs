@@ -9,10 +9,10 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// It ends in the middle of a field.
-    #[error("the request ends in the middle of a field")]
+    #[error("it ends in the middle of a field")]
     Short,
     /// A count or length that the rest of the request can't hold, or a negative one.
-    #[error("a count or length is larger than the request")]
+    #[error("a count or length is larger than what is left")]
     Count,
     /// A text that is not UTF-8.
     #[error("a text is not UTF-8")]
@@ -44,6 +44,11 @@ impl<'a> Reader<'a> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or(Malformed::Short)?;
         self.rest = rest;
         Ok(taken)
+    }
+
+    /// Steps over `count` bytes.
+    pub fn skip(&mut self, count: usize) -> Result<(), Malformed> {
+        self.take(count).map(|_| ())
     }
 
     /// The next `N` bytes.
@@ -166,6 +171,11 @@ impl<'a> Writer<'a> {
     /// A writer at the end of `out`.
     pub fn new(out: &'a mut Vec<u8>, flexible: bool) -> Self {
         Self { out, flexible }
+    }
+
+    /// Whether lengths are compact and tagged fields follow.
+    pub fn is_flexible(&self) -> bool {
+        self.flexible
     }
 
     /// How many bytes the buffer has by now.

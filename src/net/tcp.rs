@@ -4,7 +4,7 @@
 use crate::limits::tcp as limits;
 pub use crate::telemetry::tcp::Counts;
 use dashmap::DashMap;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -48,6 +48,13 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(limits::BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// Sends small writes at once, and has the kernel ask after so long a silence whether the peer is still there.
+pub fn keep_alive(stream: &TcpStream, after: Duration) {
+    // Neither is worth losing the connection over.
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(after));
 }
 
 /// Accepts connections until `stop`, runs `handle` for each in a task of its own, and returns when all have ended

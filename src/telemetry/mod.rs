@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod dns;
+pub mod gateway;
 pub mod kafka;
 pub mod registry;
 pub mod tcp;
@@ -18,6 +19,8 @@ pub struct Telemetry {
     pub dns: Arc<dns::Metrics>,
     /// The Kafka front.
     pub kafka: Arc<kafka::Metrics>,
+    /// The gateway.
+    pub gateway: Arc<gateway::Metrics>,
     /// The admin front.
     pub admin: Arc<admin::Metrics>,
     /// Following the registry.
@@ -30,9 +33,10 @@ impl Telemetry {
         let registry = Registry::new();
         let dns = Arc::new(dns::Metrics::register(&registry)?);
         let kafka = Arc::new(kafka::Metrics::register(&registry)?);
+        let gateway = Arc::new(gateway::Metrics::register(&registry)?);
         let admin = Arc::new(admin::Metrics::register(&registry)?);
         let follow = Arc::new(registry::Metrics::register(&registry)?);
-        Ok(Self { registry, dns, kafka, admin, follow })
+        Ok(Self { registry, dns, kafka, gateway, admin, follow })
     }
 
     /// Every metric in the Prometheus text format.

@@ -19,7 +19,7 @@ use crate::kafka::topics::is_internal;
 use crate::kafka::wire::{Malformed, Reader, Writer};
 use crate::limits::kafka as limits;
 use crate::model::{Catalog, Topic};
-use crate::placement::{self, Broker, ClientZone};
+use crate::placement::Broker;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -40,11 +40,7 @@ const TOPIC_BYTES: usize = 32;
 fn answer(call: Call<'_>) -> Result<Outcome, Stop> {
     let wanted = read(&call)?;
     let roster = call.live_roster()?;
-    let zone =
-        call.service.zones.zone_of(call.client.id, call.client.source, call.service.zone.as_ref(), |name| {
-            roster.zone(name)
-        });
-    let lead = call.service.placement.lead(&roster, &zone, call.client, call.now).ok_or(Stop::NoAgent)?;
+    let lead = call.service.lead(&roster, call.client, call.now).ok_or(Stop::NoAgent)?;
     let mut reply = Reply {
         writer: Writer::new(call.out, call.flexible),
         version: call.version,
@@ -78,26 +74,7 @@ fn answer(call: Call<'_>) -> Result<Outcome, Stop> {
     }
     reply.tail();
     let outcome = reply.outcome;
-    count_placement(&call.service.metrics, &zone, lead.outcome);
     Ok(outcome)
-}
-
-/// Counts how the client fared, under the name of its zone if an agent of the group bears it.
-fn count_placement(
-    metrics: &crate::telemetry::kafka::Metrics,
-    zone: &ClientZone,
-    outcome: placement::Outcome,
-) {
-    let zone = match zone {
-        ClientZone::Known(zone, _) => Some(zone.as_str()),
-        ClientZone::Foreign(_) | ClientZone::Unaware => None,
-    };
-    let outcome = match outcome {
-        placement::Outcome::Hit => "hit",
-        placement::Outcome::Miss => "miss",
-        placement::Outcome::Unaware => "unaware",
-    };
-    metrics.placement(zone, outcome);
 }
 
 /// Which topics a request asks for.
