@@ -1,5 +1,5 @@
-//! The sidecar beside a broker: finds its zone, keeps its record in the registry, and runs the gateway that clients
-//! come through, with what keeps the two in step.
+//! What runs beside a broker: it finds its zone, keeps its record in the registry, and is the gateway that clients come
+//! through.
 
 pub mod detect;
 pub mod heartbeat;

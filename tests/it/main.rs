@@ -15,6 +15,7 @@ mod detect_service;
 mod dns;
 mod dns_fleet;
 mod dns_scenarios;
+mod interop;
 mod kafka;
 mod readme;
 mod registry;

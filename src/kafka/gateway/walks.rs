@@ -149,9 +149,8 @@ fn fetch_replies_lose_their_hints_and_nothing_else() {
 #[test]
 fn share_replies_lose_their_hints_and_nothing_else() {
     for endpoints in [0, 1, 2, 15, 500] {
-        let leader = share_fetch_response::LeaderIdAndEpoch::default()
-            .with_leader_id(BrokerId(NODE))
-            .with_leader_epoch(4);
+        let leader =
+            share_fetch_response::LeaderIdAndEpoch::default().with_leader_id(NODE).with_leader_epoch(4);
         let partition = share_fetch_response::PartitionData::default()
             .with_partition_index(2)
             .with_error_message(Some(text("moved")))
@@ -170,11 +169,11 @@ fn share_replies_lose_their_hints_and_nothing_else() {
         let told = through(ApiKey::ShareFetch, 1, &sent);
         assert!(told.node_endpoints.is_empty());
         let partition = &told.responses[0].partitions[1];
-        assert_eq!(partition.current_leader.leader_id.0, -1);
+        assert_eq!(partition.current_leader.leader_id, -1);
         assert_eq!(partition.records.as_deref(), Some([5; 40].as_slice()));
         assert_eq!(partition.acquired_records.len(), 2);
 
-        let leader = share_acknowledge_response::LeaderIdAndEpoch::default().with_leader_id(BrokerId(NODE));
+        let leader = share_acknowledge_response::LeaderIdAndEpoch::default().with_leader_id(NODE);
         let partition = share_acknowledge_response::PartitionData::default()
             .with_error_code(6)
             .with_current_leader(leader);
@@ -189,7 +188,7 @@ fn share_replies_lose_their_hints_and_nothing_else() {
             .with_node_endpoints(vec![endpoint; endpoints]);
         let told = through(ApiKey::ShareAcknowledge, 1, &sent);
         assert!(told.node_endpoints.is_empty());
-        assert_eq!(told.responses[0].partitions[0].current_leader.leader_id.0, -1);
+        assert_eq!(told.responses[0].partitions[0].current_leader.leader_id, -1);
     }
 }
 
