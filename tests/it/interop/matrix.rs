@@ -163,7 +163,8 @@ impl Case<'_> {
         if leaders.len() != PARTITIONS || !leaders.iter().all(is_near) {
             return Err(format!("leaders: {leaders:?}"));
         }
-        if self.name != "kcat" {
+        // An older librdkafka reads the cluster id up to the next zero byte, which it looks for in the controller's id.
+        if !["kcat", "librdkafka-2.6"].contains(&self.name) {
             bed.run(self.name, FIRST, &id, &["admin", "describe-cluster"], PATIENCE)?;
         }
         Ok(())

@@ -29,7 +29,8 @@ pub struct Row {
 }
 
 impl Row {
-    /// Compares with what is promised; `wrong` is complete then.
+    /// Compares with what is promised; `wrong` is complete then. With few records, what members say to their
+    /// coordinator, which may be in any zone, is a larger part.
     pub fn judge(&mut self, records: u64) {
         let mut is = |bad: bool, what: String| {
             if bad {
@@ -41,7 +42,8 @@ impl Row {
         is(self.doubled > 0, format!("{} doubled", self.doubled));
         is(self.strays > 0, format!("{} connections to the other group", self.strays));
         is(self.past > 0, format!("{} connections past the gateways", self.past));
-        is(self.local.is_some_and(|share| share < 0.99), format!("{:?} local", self.local));
+        let least = if records < 20_000 { 0.95 } else { 0.99 };
+        is(self.local.is_some_and(|share| share < least), format!("{:.4?} local", self.local));
         is(self.rebalances.is_some_and(|count| count > 0), format!("{:?} rebalances", self.rebalances));
         is(self.transactions.is_some_and(|count| count != 200), format!("{:?} committed", self.transactions));
     }
