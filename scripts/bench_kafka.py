@@ -59,7 +59,7 @@ def serves(port):
 class Bed:
     """Broker, Redis, gateway and HAProxy; all end with it."""
 
-    def __init__(self, program, folder):
+    def __init__(self, program, folder, count):
         self.folder, self.children = folder, []
         self.paths = {name: free_port() for name in ("direct", "haproxy", "gateway")}
         self.behind = {name: free_port() for name in ("direct", "haproxy", "gateway")}
@@ -75,7 +75,7 @@ class Bed:
             "--registry", f"redis://127.0.0.1:{redis}"])}
         (folder / "haproxy.cfg").write_text(f"""
 global
-    maxconn 20000
+    maxconn {count + 500}
     nbthread 2
 defaults
     mode tcp
@@ -263,7 +263,7 @@ def main():
         count = (most - 500) // 2
         print(f"bench-kafka: {most} open files are allowed: {count} idle connections")
     with tempfile.TemporaryDirectory() as temporary:
-        bed = Bed(program, pathlib.Path(temporary))
+        bed = Bed(program, pathlib.Path(temporary), count)
         try:
             measure(bed, records, count)
         finally:

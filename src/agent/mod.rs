@@ -4,6 +4,7 @@
 pub mod detect;
 pub mod heartbeat;
 pub mod probe;
+pub mod read_only;
 pub mod sidecar;
 
 pub use heartbeat::Heartbeat;

@@ -45,6 +45,7 @@ pub struct Sidecar {
     view: View,
     clock: Clock,
     telemetry: Telemetry,
+    health: watch::Sender<Health>,
 }
 
 impl Sidecar {
@@ -61,7 +62,8 @@ impl Sidecar {
         };
         let gateway = Gateway::bind(settings.gateway.clone(), sources)?;
         let control = gateway.control();
-        Ok(Self { settings, gateway, control, publisher, view, clock, telemetry })
+        let health = watch::Sender::new(Health::Unknown);
+        Ok(Self { settings, gateway, control, publisher, view, clock, telemetry, health })
     }
 
     /// Where clients come in.
@@ -74,9 +76,14 @@ impl Sidecar {
         (self.view.clone(), self.clock.clone())
     }
 
+    /// What is known of the upstream.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
     /// Serves and heartbeats until `stop`, then drains and says goodbye. `record` is what the agent is while it is ready.
     pub async fn run(self, registry: Registry, record: Record, stop: CancellationToken) {
-        let Self { settings, gateway, control, publisher, view, clock, telemetry } = self;
+        let Self { settings, gateway, control, publisher, view, clock, telemetry, health } = self;
         let (end, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (cluster, group) = (settings.key.cluster.clone(), settings.key.group.clone());
         let follow_settings =
@@ -85,7 +92,7 @@ impl Sidecar {
         let store = Arc::clone(&registry);
         let following = follow::start(store, follow_settings, publisher, clock, metrics, end.clone());
         tasks.spawn(gateway.run(end.clone()));
-        let (health, seen) = watch::channel(Health::Unknown);
+        let seen = health.subscribe();
         let watching = probe::watch(control.upstream(), Arc::clone(&telemetry.gateway), health);
         tasks.spawn(end.clone().run_until_cancelled_owned(watching));
 

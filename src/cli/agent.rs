@@ -3,18 +3,22 @@
 use super::arguments::Agent;
 use super::failure::{CONFIG, Failure, UNAVAILABLE, USAGE};
 use super::{log, run::until_signal};
-use crate::agent::{Heartbeat, Settings, Sidecar};
+use crate::admin::{self, Readiness};
+use crate::agent::probe::Health;
+use crate::agent::read_only::ReadOnly;
+use crate::agent::{Heartbeat, Settings, Sidecar, detect};
 use crate::clock::wall;
 use crate::config::{Environment, Secret, read_secret_file, shown_url};
 use crate::kafka::gateway;
 use crate::model::agent::{DEFAULT_KAFKA_PORT, KAFKA_SERVICE};
-use crate::model::{AgentId, AgentKey, Label, Record, State};
+use crate::model::{AgentId, AgentKey, Label, Record, State, Zone};
 use crate::registry::{self, Options, Registry, record};
 use crate::telemetry::Telemetry;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// Serves until a signal, then says goodbye.
 pub(super) fn run(
@@ -37,7 +41,7 @@ pub(super) fn run(
 
 /// Only heartbeats, for a broker that clients reach directly.
 fn heartbeat(arguments: &Agent, key: AgentKey, registry: Registry) -> Result<ExitCode, Failure> {
-    let record = describe(arguments, &key, None)?;
+    let record = describe(arguments, &key, None, arguments.zone.clone())?;
     let lease = arguments.lease;
     until_signal(async |stop| {
         tracing::info!(agent = %key, registry = registry.name(), ?lease, "heartbeating");
@@ -56,40 +60,103 @@ fn gateway(
     listen: SocketAddr,
     upstream: &str,
 ) -> Result<ExitCode, Failure> {
-    describe(arguments, &key, Some(listen))?; // what is wrong with it is said before anything is bound
+    describe(arguments, &key, Some(listen), None)?; // what is wrong with it is said before anything is bound
     let telemetry =
         Telemetry::new().map_err(|error| Failure::new(UNAVAILABLE, format!("the metrics: {error}")))?;
-    let settings = Settings {
-        lease: arguments.lease,
-        drain: arguments.drain,
-        gateway: gateway::Settings {
-            address: listen,
-            upstream: upstream.to_owned(),
-            cluster: key.cluster.clone(),
-            group: key.group.clone(),
-            zone: None,
-            zones: Arc::default(),
-            limits: gateway::Limits::default(),
-        },
-        key,
+    let gateway = gateway::Settings {
+        address: listen,
+        upstream: upstream.to_owned(),
+        cluster: key.cluster.clone(),
+        group: key.group.clone(),
+        zone: None,
+        zones: Arc::default(),
+        limits: gateway::Limits::default(),
     };
+    let settings = Settings { key, lease: arguments.lease, drain: arguments.drain, gateway };
     until_signal(async |stop| {
+        let key = settings.key.clone();
         let sidecar =
-            Sidecar::bind(settings.clone(), telemetry).map_err(|error| Failure::from(UNAVAILABLE, &error))?;
+            Sidecar::bind(settings, telemetry.clone()).map_err(|error| Failure::from(UNAVAILABLE, &error))?;
         let address = sidecar.address();
-        let key = &settings.key;
-        let record = describe(arguments, key, Some(address))?;
+        let admin = admin(arguments, &sidecar, &registry, telemetry)?;
+        let zone = zone(arguments).await;
+        let record = describe(arguments, &key, Some(address), zone)?;
         super::print(&format!("kafka  {address}  for {key}, before {upstream}\n"));
         let told = format!("{}:{}", record.advertised_host(), record.kafka_port());
-        tracing::info!(agent = %key, registry = registry.name(), %address, upstream, told, "serving as a gateway");
+        let zone = record.zone.as_ref().map(tracing::field::display);
+        tracing::info!(agent = %key, zone, registry = registry.name(), %address, upstream, told, "a gateway");
+        let admin = admin.map(|admin| {
+            super::print(&format!("admin  http://{}/\n", admin.address()));
+            tokio::spawn(admin.run(CancellationToken::new()))
+        });
         sidecar.run(registry, record, stop).await;
+        if let Some(admin) = admin {
+            admin.abort();
+        }
         Ok(())
     })??;
     Ok(ExitCode::SUCCESS)
 }
 
+/// The zone that was given, or that the machine's surroundings tell. Without one the agent serves clients of any zone.
+async fn zone(arguments: &Agent) -> Option<Zone> {
+    if arguments.zone.is_some() {
+        return arguments.zone.clone();
+    }
+    let environment = detect::Environment::process();
+    let endpoints = detect::Endpoints::of(&environment);
+    match detect::detect(&environment, &endpoints, detect::Options::default()).await {
+        Ok(detected) => {
+            tracing::info!("{detected}");
+            Some(detected.zone)
+        }
+        Err(error) => {
+            tracing::warn!("{error}; without a zone this agent serves clients of any: --zone names one");
+            None
+        }
+    }
+}
+
+/// The admin API, if it is wanted: it shows, and writes nothing.
+fn admin(
+    arguments: &Agent,
+    sidecar: &Sidecar,
+    registry: &Registry,
+    telemetry: Telemetry,
+) -> Result<Option<admin::Server>, Failure> {
+    let Some(listen) = arguments.admin else { return Ok(None) };
+    let (view, clock) = sidecar.view();
+    let readiness = Readiness::new(clock.clone());
+    let synced = readiness.latch("registry", format!("{} was not read in full yet", registry.name()));
+    let up = readiness.latch("upstream", "it was not asked yet");
+    let (seen, mut health) = (view.clone(), sidecar.health());
+    tokio::spawn(async move {
+        if seen.wait_for(crate::model::Fleet::is_synced).await.is_some() {
+            synced.set();
+        }
+    });
+    tokio::spawn(async move {
+        while health.changed().await.is_ok() {
+            match *health.borrow_and_update() {
+                Health::Up => up.set(),
+                Health::Down | Health::Unknown => up.clear("the upstream does not answer"),
+            }
+        }
+    });
+    let settings = admin::Settings { listen, ..admin::Settings::default() };
+    let shown = Arc::new(ReadOnly(Arc::clone(registry)));
+    admin::Server::bind(settings, view, clock, shown, telemetry, readiness)
+        .map(Some)
+        .map_err(|error| Failure::from(UNAVAILABLE, &error))
+}
+
 /// The record that the flags describe, checked as the servers will check it. `listen` is where the gateway listens.
-fn describe(arguments: &Agent, key: &AgentKey, listen: Option<SocketAddr>) -> Result<Record, Failure> {
+fn describe(
+    arguments: &Agent,
+    key: &AgentKey,
+    listen: Option<SocketAddr>,
+    zone: Option<Zone>,
+) -> Result<Record, Failure> {
     let mut addresses = arguments.address.clone();
     if addresses.is_empty() {
         let own = listen.map(|listen| listen.ip()).filter(|ip| !ip.is_unspecified());
@@ -103,7 +170,7 @@ fn describe(arguments: &Agent, key: &AgentKey, listen: Option<SocketAddr>) -> Re
     let name = |apex: &String| format!("{}.{}.{}.{apex}", key.agent, key.group, key.cluster);
     let advertise = arguments.advertise.clone().or(arguments.apex.as_ref().map(name));
     let described = Record {
-        zone: arguments.zone.clone(),
+        zone,
         addresses,
         ports: port.into_iter().collect(),
         advertise: advertise.as_deref().map(Into::into),

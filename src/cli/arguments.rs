@@ -202,7 +202,7 @@ pub(super) struct Agent {
     /// The agent's id within its group; the host's name if left out
     #[arg(long, value_name = "ID")]
     pub(super) agent: Option<crate::model::AgentId>,
-    /// The availability zone it is in
+    /// The availability zone it is in; a gateway finds it out if left out
     #[arg(long, value_name = "NAME")]
     pub(super) zone: Option<crate::model::Zone>,
     /// Be a gateway: listen for Kafka clients here
@@ -214,6 +214,9 @@ pub(super) struct Agent {
     /// For how long clients may go on when the agent leaves
     #[arg(long, value_name = "TIME", default_value = "300s", requires = "listen", value_parser = drain)]
     pub(super) drain: Duration,
+    /// Serve health, metrics and the fleet over HTTP here, read-only; a loopback address
+    #[arg(long, value_name = "ADDRESS", requires = "listen")]
+    pub(super) admin: Option<SocketAddr>,
     /// An address where clients reach the agent; may be repeated; that of --listen if left out
     #[arg(long, value_name = "IP", required_unless_present = "listen")]
     pub(super) address: Vec<IpAddr>,

@@ -15,6 +15,8 @@ mod detect_service;
 mod dns;
 mod dns_fleet;
 mod dns_scenarios;
+mod gateway;
+mod gateway_relay;
 mod interop;
 mod kafka;
 mod readme;

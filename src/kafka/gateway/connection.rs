@@ -387,8 +387,8 @@ impl Relay {
             }
         }
         let out = self.rewritten(asked, frame).await.map_err(|stop| Close::Rewrite(name, stop))?;
-        self.send(to, &out).await.map_err(client_failed)?;
         self.shared.metrics.rewritten(name);
+        self.send(to, &out).await.map_err(client_failed)?;
         self.shared.metrics.client_bytes.inc_by(out.len() as u64);
         Ok(())
     }

@@ -271,9 +271,9 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_api_versions_is_asked_in_version_0() {
+    fn a_newer_api_versions_is_asked_in_a_version_that_nobody_knows() {
         let (sent, begun) = run(&[request(18, 5, &[1; 40]), request(19, 1, &[2; 9])].concat(), 3).unwrap();
-        assert_eq!(sent, [request(18, 0, &[0xff, 0xff]), request(19, 1, &[2; 9])].concat());
+        assert_eq!(sent, [request(18, i16::MAX, &[0xff, 0xff, 0]), request(19, 1, &[2; 9])].concat());
         assert_eq!(begun.len(), 2);
     }
 

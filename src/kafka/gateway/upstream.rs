@@ -1,6 +1,6 @@
 //! The broker behind a gateway: connecting to it, asking whether it is well, and telling everybody when it is lost.
 
-use super::rewrite::substitute;
+use super::rewrite::request;
 use crate::kafka::wire::Reader;
 use crate::limits::gateway as limits;
 use std::io;
@@ -41,7 +41,7 @@ impl Upstream {
     pub async fn probe(&self) -> io::Result<TcpStream> {
         let work = async {
             let mut stream = self.connect().await?;
-            stream.write_all(&substitute(PROBE_CORRELATION)).await?;
+            stream.write_all(&request(0, PROBE_CORRELATION)).await?;
             let length = stream.read_i32().await?;
             let length = usize::try_from(length).unwrap_or(usize::MAX);
             if length > limits::PROBE_REPLY {

@@ -80,7 +80,7 @@ pub enum Treatment {
     Rewrite(Discovery),
     /// Its reply streams through, and endpoints in it are blotted out.
     Walk(&'static str, &'static [Op]),
-    /// ApiVersions in a version that we don't have: asked for in version 0, and answered with what we have.
+    /// ApiVersions in a version that we don't have: answered with those that we have, in its place among the replies.
     Substitute,
     /// The connection is closed.
     Refuse,

@@ -46,8 +46,11 @@ fn through<M: Encodable + Decodable>(key: ApiKey, version: i16, body: &M) -> M {
         assert_eq!(walk(key, version, &sent, chunk).unwrap().0, whole, "{key:?} v{version} by {chunk}");
     }
     for end in 1..sent.len() {
-        let cut = walk(key, version, &sent[..end], 7);
-        assert!(cut.is_err(), "{key:?} v{version} cut at {end} of {}", sent.len());
+        // What covers endpoints up comes out even wherever the frame ends.
+        match walk(key, version, &sent[..end], 7) {
+            Ok((bytes, blotted)) => assert!(blotted && end > sent.len() / 4, "{bytes:?}"),
+            Err(error) => assert_ne!(error, Malformed::Text),
+        }
     }
     assert!(walk(key, version, &[&sent[..], &[0]].concat(), 9).is_err(), "a byte too many");
     let header = usize::from(key.response_header_version(version) == 1);

@@ -1,9 +1,9 @@
 //! A rolling restart of every gateway of a group, under load of every client: no error reaches an application, nothing
 //! is lost.
 
-use super::bed::{Bed, FIRST, Plan, ZONES};
+use super::bed::{Bed, FIRST, Plan, ZONES, ended_well};
 use super::{report, setting, wanted};
-use crate::support::{Client, Said, wait_for};
+use crate::support::{Client, Said};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -38,8 +38,14 @@ fn no_client_notices_a_rolling_restart() {
             std::thread::sleep(Duration::from_secs(3)); // every client asks once more
         }
     }
-    let rows: Vec<(String, Result<String, String>)> =
-        pairs.into_iter().map(|pair| (pair.name.to_owned(), finish(pair))).collect();
+    let ended: Vec<(&str, Said, Client)> =
+        pairs.into_iter().map(|pair| (pair.name, pair.producer.stop(), pair.consumer)).collect();
+    let arrived = |(_, said, consumer): &(&str, Said, Client)| consumer.count("record") >= said.acked().len();
+    wait_some_time(|| ended.iter().all(arrived));
+    let rows: Vec<(String, Result<String, String>)> = ended
+        .into_iter()
+        .map(|(name, produced, consumer)| (name.to_owned(), compare(produced, consumer.stop())))
+        .collect();
     let mut text = "| client | outcome |\n| --- | --- |\n".to_owned();
     for (name, outcome) in &rows {
         let (Ok(told) | Err(told)) = outcome;
@@ -65,24 +71,33 @@ fn start(bed: &Bed, name: &'static str) -> Pair {
     Pair { name, producer: bed.client(name, FIRST, &id(ZONES[0], "produce"), &produce), consumer }
 }
 
-/// Ends both; what they did, or what went wrong.
-fn finish(pair: Pair) -> Result<String, String> {
-    let produced = ended("produce", pair.producer.stop())?;
+/// What both did, or what went wrong.
+fn compare(produced: Said, consumed: Said) -> Result<String, String> {
+    let records = consumed.records();
+    let got: BTreeSet<u64> = records.iter().map(|seen| seen.seq).collect();
     let acked = produced.acked();
-    let consumer = pair.consumer;
-    let distinct =
-        |records: Vec<crate::support::Seen>| records.iter().map(|seen| seen.seq).collect::<BTreeSet<u64>>();
-    let arrived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        wait_for("every record", Duration::from_secs(20), || consumer.count("record") >= acked.len());
-    }));
-    let consumed = ended("consume", consumer.stop())?;
-    let total = consumed.records().len();
-    let seen = distinct(consumed.records());
-    let lost = acked.difference(&seen).count();
-    let told = format!("{} acknowledged, {lost} lost, {} doubled", acked.len(), total - seen.len());
-    if lost > 0 || arrived.is_err() { Err(told) } else { Ok(told) }
+    let lost: Vec<u64> = acked.difference(&got).copied().collect();
+    let moves = consumed.events("assigned").len() + consumed.events("revoked").len();
+    let (count, first, doubled) = (lost.len(), lost.first(), records.len() - got.len());
+    let mut told =
+        format!("{} acknowledged, {count} lost, {doubled} doubled, {moves} assignments", acked.len());
+    if !lost.is_empty() {
+        let _ = write!(
+            told,
+            " (first lost {first:?}; {})",
+            consumed.stderr.lines().rev().take(5).collect::<Vec<_>>().join(" // ")
+        );
+    }
+    let produced = ended_well("produce", produced).map_err(|error| format!("{told}; {error}"))?;
+    ended_well("consume", consumed).map_err(|error| format!("{told}; {error}"))?;
+    drop(produced);
+    if lost.is_empty() { Ok(told) } else { Err(told) }
 }
 
-fn ended(what: &str, said: Said) -> Result<Said, String> {
-    super::bed::ended_well(what, said)
+/// Waits until everything has arrived, or no longer: what is missing then is lost.
+fn wait_some_time(mut condition: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !condition() && start.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }

@@ -13,7 +13,7 @@ mod metadata;
 #[cfg(test)]
 pub(super) mod tests;
 
-pub use api_versions::substitute;
+pub use api_versions::{request, substitute};
 
 use super::versions::Discovery;
 use crate::kafka::api::Stop;

@@ -273,6 +273,12 @@ fn api_versions_are_the_upstreams_cut_to_what_passes() {
     let substitute = Asked { substitute: true, ..asked(Discovery::ApiVersions, 0) };
     let told = through(&substitute, &reply);
     assert_eq!((told.error_code, told.api_keys), (35, vec![line(18, 0, 4)]));
+    // An upstream that doesn't know the version says so in the form of v0.
+    for (old, kept) in [(&b"\0\x23\0\0\0\x01\0\x12\0\0\0\x02"[..], 12), (b"\0\x23\0\0\0\0", 6)] {
+        let frame = [&77i32.to_be_bytes()[..], old].concat();
+        let out = run(&service(), &small_fleet(), &asked(Discovery::ApiVersions, 4), &frame).unwrap();
+        assert_eq!((&out[8..], out.len()), (old, 8 + kept));
+    }
 }
 
 #[test]
