@@ -2,7 +2,7 @@
 //! is lost.
 
 use super::bed::{Bed, FIRST, Plan, ZONES, ended_well};
-use super::{report, setting, wanted};
+use super::{alone, report, setting, wanted};
 use crate::support::{Client, Said};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -21,6 +21,7 @@ struct Pair {
 
 #[test]
 fn no_client_notices_a_rolling_restart() {
+    let _alone = alone();
     let mut bed = Bed::start(Plan { names: true, metered: false, per_zone: 1 });
     let all = setting("INTEROP_RECORDS").is_some();
     let names = wanted().into_iter().filter(|name| all || FEW.contains(name));
