@@ -172,7 +172,9 @@ impl Bed {
         let bootstrap = self.bootstrap(group);
         let mut all = arguments.to_vec();
         all.extend(["--bootstrap", &bootstrap, "--client-id", id, "--metadata-age", METADATA_AGE]);
-        all.extend(["--timeout", "600"]); // without a count it is for so long that they run
+        if !arguments.contains(&"--count") {
+            all.extend(["--timeout", "600"]); // for so long it may run
+        }
         match &self.resolver {
             Some(resolver) => client_resolving(name, &all, Some(&resolver.file)),
             None => client(name, &all),
