@@ -17,6 +17,7 @@ mod dns_fleet;
 mod dns_scenarios;
 mod gateway;
 mod gateway_relay;
+mod interop;
 mod kafka;
 mod listener;
 mod readme;

@@ -19,11 +19,13 @@ pub struct Buffer {
     start: usize,
     seen: usize,
     end: usize,
+    /// The last read took all the room that there was: more may wait, and a larger buffer takes it with fewer calls.
+    filled: bool,
 }
 
 impl Default for Buffer {
     fn default() -> Self {
-        Self { bytes: vec![0; limits::IDLE_BUFFER], start: 0, seen: 0, end: 0 }
+        Self { bytes: vec![0; limits::IDLE_BUFFER], start: 0, seen: 0, end: 0, filled: false }
     }
 }
 
@@ -70,7 +72,7 @@ impl Buffer {
             self.end -= self.start;
             (self.start, self.seen) = (0, 0);
         }
-        if self.end == self.bytes.len() {
+        if self.end == self.bytes.len() || self.filled && self.bytes.len() < limits::BUFFER {
             let more = (self.bytes.len() * GROWTH).min(limits::BUFFER).max(self.end + limits::IDLE_BUFFER);
             // What is wanted is bounded by what is looked at of a request; it is only granted as bytes arrive.
             self.bytes.resize(more.min(wanted.max(limits::BUFFER)), 0);
@@ -89,6 +91,26 @@ impl Buffer {
             reader.read(room).await?
         };
         self.end += count;
+        self.filled = self.end == self.bytes.len();
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_grows_while_everything_is_sent_on_at_once() {
+        let data = vec![7; 1024 * 1024];
+        let (mut reader, mut buffer, mut reads) = (&data[..], Buffer::default(), 0);
+        while buffer.fill(&mut reader, 1).await.unwrap() > 0 {
+            let count = buffer.unseen().len();
+            buffer.forward(count);
+            buffer.sent();
+            reads += 1;
+        }
+        assert!(reads < 25, "1 MiB took {reads} reads");
+        assert_eq!(buffer.bytes.len(), limits::BUFFER);
     }
 }

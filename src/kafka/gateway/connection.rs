@@ -458,7 +458,7 @@ impl Relay {
             return std::future::pending().await;
         }
         loop {
-            let last_call = *phase.borrow() == Phase::Leaving;
+            let last_call = *phase.borrow() == Phase::Leaving && self.pending.has_served();
             if self.pending.is_quiet() && (last_call || self.silence() >= limits::DRAIN_QUIET) {
                 return;
             }

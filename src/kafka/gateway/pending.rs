@@ -34,6 +34,8 @@ pub struct Pending {
     room: Notify,
     /// Requests that were passed on and whose replies have not come. A reply that nobody asked for makes it negative.
     in_flight: AtomicI64,
+    /// A reply was passed on whole.
+    served: AtomicBool,
     /// A request has come in part.
     partial: AtomicBool,
     quiet: Notify,
@@ -80,6 +82,7 @@ impl Pending {
 
     /// A reply was passed on whole.
     pub fn answered(&self) {
+        self.served.store(true, Ordering::Relaxed);
         if self.in_flight.fetch_sub(1, Ordering::Relaxed) <= 1 {
             self.quiet.notify_one();
         }
@@ -93,6 +96,12 @@ impl Pending {
     /// Whether every request came whole and has its reply.
     pub fn is_quiet(&self) -> bool {
         self.in_flight.load(Ordering::Relaxed) <= 0 && !self.partial.load(Ordering::Relaxed)
+    }
+
+    /// Whether any reply was passed on. Some clients take a connection that ends before its first reply for a wrong
+    /// listener (franz-go: "is TLS missing?") and tell the application.
+    pub fn has_served(&self) -> bool {
+        self.served.load(Ordering::Relaxed)
     }
 
     /// Waits until the last reply that was awaited has come.

@@ -40,7 +40,7 @@ func (franz) open(more ...kgo.Opt) (*kgo.Client, error) {
 
 func (lib franz) produce(ctx context.Context) (int64, error) {
 	given := []kgo.Opt{
-		kgo.ProducerLinger(5 * time.Millisecond),
+		kgo.ProducerLinger(5 * time.Millisecond), kgo.ProducerBatchCompression(kgo.NoCompression()), // as the others
 		kgo.RecordDeliveryTimeout(time.Duration(number("timeout", 60)) * time.Second),
 	}
 	transaction := option("transactional", "")

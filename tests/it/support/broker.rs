@@ -21,7 +21,7 @@ process.roles=broker,controller
 node.id=1
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,BEHIND:PLAINTEXT
 sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256
 listener.name.sasl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 num.partitions=3
@@ -50,6 +50,7 @@ pub struct Broker {
     folder: TempDir,
     address: SocketAddr,
     sasl: SocketAddr,
+    behind: SocketAddr,
 }
 
 /// What a test may want otherwise.
@@ -58,6 +59,8 @@ pub struct BrokerOptions {
     /// Whether a Metadata request creates the topics that it names (Kafka's own default; off here, so that a
     /// misspelt topic is an error).
     pub auto_create: bool,
+    /// What clients of [`Broker::behind`] are told: an address that counts who gets past a gateway.
+    pub trap: Option<SocketAddr>,
     /// Further lines of server.properties; the last of two wins.
     pub settings: Vec<(String, String)>,
     /// The flags of the Java machine.
@@ -66,7 +69,7 @@ pub struct BrokerOptions {
 
 impl Default for BrokerOptions {
     fn default() -> Self {
-        Self { auto_create: false, settings: Vec::new(), jvm: JVM.map(str::to_owned).to_vec() }
+        Self { auto_create: false, trap: None, settings: Vec::new(), jvm: JVM.map(str::to_owned).to_vec() }
     }
 }
 
@@ -81,13 +84,17 @@ impl Broker {
     #[track_caller]
     pub fn with(options: BrokerOptions) -> Self {
         let folder = TempDir::new().expect("make a temporary folder");
-        let (address, sasl, controller) = (free_address(), free_address(), free_address());
+        let [address, sasl, behind, controller] = [(); 4].map(|()| free_address());
+        let told = options.trap.unwrap_or(behind);
         let mut text = SETTINGS.to_owned();
         let plain = "org.apache.kafka.common.security.plain.PlainLoginModule";
         let data = folder.path().join("data");
         let lines = [
-            ("listeners", format!("PLAINTEXT://{address},SASL://{sasl},CONTROLLER://{controller}")),
-            ("advertised.listeners", format!("PLAINTEXT://{address},SASL://{sasl}")),
+            (
+                "listeners",
+                format!("PLAINTEXT://{address},SASL://{sasl},BEHIND://{behind},CONTROLLER://{controller}"),
+            ),
+            ("advertised.listeners", format!("PLAINTEXT://{address},SASL://{sasl},BEHIND://{told}")),
             ("controller.quorum.bootstrap.servers", controller.to_string()),
             ("log.dirs", data.display().to_string()),
             ("auto.create.topics.enable", options.auto_create.to_string()),
@@ -105,12 +112,17 @@ impl Broker {
         std::fs::write(folder.path().join("server.properties"), text).expect("write server.properties");
         format_storage(&folder);
         let process = start(&folder, &options);
-        Self { process, options, folder, address, sasl }
+        Self { process, options, folder, address, sasl, behind }
     }
 
     /// Where it serves without authentication.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where gateways come: it serves as at [`Broker::address`], but names the trap to those who ask.
+    pub fn behind(&self) -> SocketAddr {
+        self.behind
     }
 
     /// Where it asks for [`SASL_USER`], over PLAIN or SCRAM-SHA-256, without TLS.

@@ -4,7 +4,7 @@ use super::broker::kafka_libs;
 use super::{Process, Signal, root, tool, wait_for};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -58,10 +58,37 @@ pub struct Seen {
 /// Starts a client of [`CLIENTS`] with the command line of `tests/clients/README.md`.
 #[track_caller]
 pub fn client(name: &str, arguments: &[&str]) -> Client {
+    client_resolving(name, arguments, None)
+}
+
+/// [`client`], in a mount namespace of its own with this file as its /etc/resolv.conf (needs root).
+#[track_caller]
+pub fn client_resolving(name: &str, arguments: &[&str], resolver: Option<&Path>) -> Client {
     let lib = name.trim_end_matches("-2.6").trim_end_matches("-3.9");
     let mut command = command(name);
     command.args(arguments).args(["--lib", lib]).env("PYTHONDONTWRITEBYTECODE", "1");
+    let mut command = match resolver {
+        Some(file) => resolving(&command, file),
+        None => command,
+    };
     Client { process: Process::spawn(name, &mut command) }
+}
+
+/// The command with a resolv.conf of its own. Nothing is left between: the process id is the client's.
+#[track_caller]
+pub fn resolving(command: &Command, resolver: &Path) -> Command {
+    let mut wrapped = tool("unshare");
+    wrapped
+        .args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\""])
+        .arg(resolver);
+    wrapped.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
+        };
+    }
+    wrapped
 }
 
 impl Client {
@@ -91,6 +118,13 @@ impl Client {
         let complete = self.process.stdout();
         let complete = complete.rsplit_once('\n').map_or("", |(lines, _)| lines);
         complete.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// How many lines of an event it has printed so far; cheaper than [`Client::lines`].
+    pub fn count(&self, event: &str) -> usize {
+        let said = self.process.stdout();
+        let forms = [format!("\"event\":\"{event}\""), format!("\"event\": \"{event}\"")];
+        forms.iter().map(|form| said.matches(form.as_str()).count()).sum()
     }
 
     /// Waits until it has printed so many lines of an event (`acked`, `record`, `assigned`, ...).

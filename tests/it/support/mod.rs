@@ -8,6 +8,7 @@
 //! | what Kafka clients see | [`kcat`], [`python`], [`node`], [`kafka_view`], [`KafkaClient`] |
 //! | a Kafka broker | [`broker()`], [`Broker::with`] |
 //! | a Kafka client of any ecosystem | [`client`], with a name of [`CLIENTS`] |
+//! | who connects to an address, with what client id, for how many bytes | [`Meter`] |
 //! | an HTTP reply | [`http_get`], [`http`] |
 //! | any other program | [`Process::spawn`] (keeps running), [`run`] (ends by itself) |
 //! | a condition | [`wait_for`], [`wait_some`] |
@@ -20,6 +21,7 @@ mod clients;
 mod dig;
 mod ecosystem;
 mod fingerpost;
+mod meter;
 mod process;
 mod redis;
 mod wire;
@@ -27,8 +29,9 @@ mod wire;
 pub use broker::{Broker, BrokerOptions, SASL_PASSWORD, SASL_USER, broker, kafka_libs};
 pub use clients::{kcat, node, python};
 pub use dig::{Dig, Rr, dig, kdig};
-pub use ecosystem::{CLIENTS, Client, Said, Seen, client};
+pub use ecosystem::{CLIENTS, Client, Said, Seen, client, client_resolving, resolving};
 pub use fingerpost::{Fingerpost, fingerpost, fingerpost_run, fingerpost_run_with, fingerpost_with};
+pub use meter::{Met, Meter};
 pub use process::{Process, Ran, Signal, run};
 pub use redis::{Redis, redis};
 pub use wire::{KafkaClient, KafkaView, http, http_get, kafka_view};

@@ -1,0 +1,49 @@
+//! Unmodified clients before an unmodified broker, with our gateways between: six agents in two groups over three
+//! zones, real Redis, our DNS. Each client's row of the matrix in docs/interop.md is measured at the sockets.
+//!
+//! `cargo test` runs it small. `scripts/interop` sets INTEROP_RECORDS (records per client), INTEROP_CLIENTS (names,
+//! with commas) and INTEROP_REPORT (a file for the tables).
+
+mod bed;
+mod matrix;
+mod restart;
+mod row;
+
+use super::support::CLIENTS;
+use std::fmt::Write as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A setting of `scripts/interop`.
+fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.is_empty())
+}
+
+/// The clients that are asked for, in the usual order.
+fn wanted() -> Vec<&'static str> {
+    let named = setting("INTEROP_CLIENTS");
+    let is_wanted = |name: &&str| named.as_ref().is_none_or(|named| named.split(',').any(|one| one == *name));
+    CLIENTS.into_iter().filter(is_wanted).collect()
+}
+
+/// How many records each client writes.
+fn records() -> u64 {
+    setting("INTEROP_RECORDS").map_or(2000, |text| text.parse().expect("INTEROP_RECORDS is a number"))
+}
+
+/// The tests of this room load both cores of a small machine: one at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Prints a table, and adds it to the report.
+fn report(title: &str, table: &str) {
+    let mut text = String::new();
+    let _ = writeln!(text, "### {title}\n\n{table}");
+    println!("{text}");
+    if let Some(file) = setting("INTEROP_REPORT") {
+        use std::io::Write as _;
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(file);
+        file.expect("open the report").write_all(text.as_bytes()).expect("write the report");
+    }
+}
