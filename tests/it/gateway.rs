@@ -272,14 +272,14 @@ fn a_rolling_restart_of_all_agents_is_not_noticed() {
             (*name, writer, reader)
         })
         .collect();
-    for at in 0..3 {
+    for (at, zone) in ZONES.iter().enumerate().take(3) {
         let upstream = world.broker.address();
         let gate = &mut world.gates[at];
         gate.process.process().signal(crate::support::Signal::Term);
         assert_eq!(gate.process.process().wait_exit_within(Duration::from_secs(12)).code(), Some(0));
         assert_eq!(gate.record(&world.redis), "", "the record is gone");
         let ip = format!("127.0.31.{}", at + 1);
-        world.gates[at] = Gate::start(&world.redis, upstream, "vpc-1", ZONES[at], &ip, "6s");
+        world.gates[at] = Gate::start(&world.redis, upstream, "vpc-1", zone, &ip, "6s");
         let gate = &world.gates[at];
         wait_for("the new agent", DEADLINE, || gate.record(&world.redis).contains("\"ready\""));
     }
