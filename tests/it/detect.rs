@@ -302,9 +302,11 @@ async fn nonsense_of_any_kind_is_no_zone_and_no_harm() {
     ];
     for (kind, of_ecs, reaction) in kinds {
         let service = Service::start(move |_| reaction());
+        // What is answered at once needs no short deadline, which a busy machine might not keep.
+        let deadline = if of_ecs.contains("no answer") { SHORT } else { AMPLE };
         let begun = Instant::now();
-        let result = detect(&ecs_at(&service), &all_at(&service), within(SHORT)).await;
-        assert!(begun.elapsed() < SHORT + SLACK, "{kind}: {:?}", begun.elapsed());
+        let result = detect(&ecs_at(&service), &all_at(&service), within(deadline)).await;
+        assert!(begun.elapsed() < deadline + SLACK, "{kind}: {:?}", begun.elapsed());
         let error = result.expect_err(kind);
         for source in [Source::Ecs, Source::Ec2, Source::Gcp, Source::Azure] {
             let words = why(&Err(error.clone()), source);

@@ -268,6 +268,8 @@ async fn a_bad_api_costs_no_more_than_the_deadline() {
     ];
     for (part, reaction) in reactions {
         let service = Service::start_tls("127.0.0.1:0", authority.server("127.0.0.1"), reaction);
+        // What is answered at once needs no short deadline, which a busy machine might not keep.
+        let deadline = if part.contains("no answer") { deadline } else { DEADLINE };
         let begun = std::time::Instant::now();
         let options = Options { deadline, ..Options::default() };
         let told = why(search(&service, &folder, &[("NODE_NAME", "node-7")], options).await);
