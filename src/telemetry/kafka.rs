@@ -35,6 +35,27 @@ pub struct Metrics {
     names_agents: AtomicBool,
 }
 
+/// Placements that were not as asked for, and placements by agent.
+fn placements() -> prometheus::Result<(IntCounterVec, IntCounterVec)> {
+    let fallbacks = IntCounterVec::new(
+        Opts::new(
+            "fingerpost_kafka_fallbacks_total",
+            "Placements that could not be as asked for, by the client's zone and why: zone (its zone had no agent \
+             to give), role (no agent had the role), draining (no agent was ready)",
+        ),
+        &["zone", "reason"],
+    )?;
+    let agents = IntCounterVec::new(
+        Opts::new(
+            "fingerpost_kafka_agent_placements_total",
+            "Replies in which one agent led everything, by agent; only with agent_metrics, for a bounded number of \
+             agents (the others: other)",
+        ),
+        &["cluster", "group", "agent"],
+    )?;
+    Ok((fallbacks, agents))
+}
+
 impl Metrics {
     /// Metrics at zero, registered.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
@@ -50,22 +71,7 @@ impl Metrics {
             ),
             &["zone", "outcome"],
         )?;
-        let fallbacks = IntCounterVec::new(
-            Opts::new(
-                "fingerpost_kafka_fallbacks_total",
-                "Placements that could not be as asked for, by the client's zone and why: zone (its zone had no agent \
-                 to give), role (no agent had the role), draining (no agent was ready)",
-            ),
-            &["zone", "reason"],
-        )?;
-        let agents = IntCounterVec::new(
-            Opts::new(
-                "fingerpost_kafka_agent_placements_total",
-                "Replies in which one agent led everything, by agent; only with agent_metrics, for a bounded number of \
-                 agents (the others: other)",
-            ),
-            &["cluster", "group", "agent"],
-        )?;
+        let (fallbacks, agents) = placements()?;
         let closed = IntCounterVec::new(
             Opts::new(
                 "fingerpost_kafka_connections_closed_total",

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Records per second of each producer.
 const RATE: &str = "50";
 /// Those that are run for every change; `scripts/interop` takes all.
-const FEW: [&str; 5] = ["java", "librdkafka", "franz-go", "kafkajs", "kafka-python"];
+const FEW: [&str; 3] = ["java", "librdkafka", "franz-go"];
 
 struct Pair {
     name: &'static str,
