@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -140,6 +141,8 @@ async fn client(
     stop: &CancellationToken,
 ) -> Close {
     tcp::keep_alive(&stream, limits::KEEP_ALIVE);
+    // Before the connection: a loss that is declared while it is made concerns it, too.
+    let losses = shared.upstream.losses();
     let mut upstream = tokio::select! {
         connected = shared.upstream.connect() => match connected {
             Ok(upstream) => upstream,
@@ -152,6 +155,7 @@ async fn client(
         source: peer.ip(),
         pending: Pending::default(),
         heard: AtomicU64::new(shared.clock.now().millis()),
+        losses,
         shared,
     };
     let close = {
@@ -181,6 +185,8 @@ struct Relay {
     pending: Pending,
     /// When something was last read, either way, in milliseconds of the clock.
     heard: AtomicU64,
+    /// Changes when the upstream is declared lost.
+    losses: watch::Receiver<u64>,
     shared: Arc<Shared>,
 }
 
@@ -197,7 +203,7 @@ impl Relay {
         UR: AsyncRead + Unpin,
         UW: AsyncWrite + Unpin,
     {
-        let mut lost = self.shared.upstream.losses();
+        let mut lost = self.losses.clone();
         let up = self.requests(client.0, upstream.1);
         let down = self.replies(upstream.0, client.1);
         let leave = self.leave();
