@@ -118,6 +118,7 @@ impl World {
 
 #[test]
 fn every_client_works_through_its_own_group_and_meets_no_other() {
+    let _alone = crate::support::alone();
     let world = World::start("2s");
     let bootstrap = world.of("vpc-1")[0].kafka.to_string();
     let others: Vec<u64> = world.of("vpc-2").iter().map(|gate| gate.accepted()).collect();
@@ -158,6 +159,7 @@ fn every_client_works_through_its_own_group_and_meets_no_other() {
 
 #[test]
 fn transactions_new_group_protocols_and_sasl_pass() {
+    let _alone = crate::support::alone();
     let (redis, broker) = (redis(), broker());
     let gate = Gate::start(&redis, broker.address(), "vpc-1", "az-1", "127.0.33.1", "1s");
     let sasl = Gate::start(&redis, broker.sasl(), "vpc-3", "az-1", "127.0.33.2", "1s");
@@ -203,6 +205,7 @@ fn transactions_new_group_protocols_and_sasl_pass() {
 
 #[test]
 fn a_lost_broker_takes_its_agent_out_within_a_second_and_a_new_one_brings_it_back() {
+    let _alone = crate::support::alone();
     let redis = redis();
     let mut broker = broker();
     let gate = Gate::start(&redis, broker.address(), "vpc-1", "az-1", "127.0.34.1", "1s");
@@ -224,6 +227,7 @@ fn a_lost_broker_takes_its_agent_out_within_a_second_and_a_new_one_brings_it_bac
 
 #[test]
 fn a_hundred_mebibytes_pass_both_ways_in_constant_memory() {
+    let _alone = crate::support::alone();
     let (redis, broker) = (redis(), broker());
     let mut gate = Gate::start(&redis, broker.address(), "vpc-1", "az-1", "127.0.35.1", "1s");
     wait_for("the record", DEADLINE, || gate.record(&redis).contains("\"ready\""));
@@ -247,6 +251,7 @@ fn a_hundred_mebibytes_pass_both_ways_in_constant_memory() {
 
 #[test]
 fn a_rolling_restart_of_all_agents_is_not_noticed() {
+    let _alone = crate::support::alone();
     let mut world = World::start("6s");
     let bootstrap: Vec<String> = world.of("vpc-1").iter().map(|gate| gate.kafka.to_string()).collect();
     let bootstrap = bootstrap.join(",");

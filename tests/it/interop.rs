@@ -9,9 +9,8 @@ mod matrix;
 mod restart;
 mod row;
 
-use super::support::CLIENTS;
+use super::support::{CLIENTS, alone};
 use std::fmt::Write as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A setting of `scripts/interop`.
 fn setting(name: &str) -> Option<String> {
@@ -28,12 +27,6 @@ fn wanted() -> Vec<&'static str> {
 /// How many records each client writes.
 fn records() -> u64 {
     setting("INTEROP_RECORDS").map_or(2000, |text| text.parse().expect("INTEROP_RECORDS is a number"))
-}
-
-/// The tests of this room load both cores of a small machine: one at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Prints a table, and adds it to the report.

@@ -23,14 +23,19 @@ const GROUPS: [&str; 6] = ["java", "java-3.9", "librdkafka", "franz-go", "kafkaj
 
 #[test]
 fn every_client_stays_in_its_group_and_zone_by_name() {
-    run(Plan { names: true, metered: true, per_zone: 2 }, "Agents advertised by name", wanted());
+    let mut clients = wanted();
+    if setting("INTEROP_RECORDS").is_none() {
+        // Those whose group membership suffers when other tests have the cores run in `scripts/interop` alone.
+        clients.retain(|name| !["kafkajs", "kafka-python", "aiokafka"].contains(name));
+    }
+    run(Plan { names: true, metered: true, per_zone: 2 }, "Agents advertised by name", clients);
 }
 
 #[test]
 fn clients_stay_in_their_group_and_zone_by_address() {
     let mut clients = wanted();
     if setting("INTEROP_RECORDS").is_none() {
-        clients.retain(|name| ["java", "librdkafka", "kafkajs"].contains(name)); // the others, in the full run
+        clients.retain(|name| ["java", "librdkafka", "franz-go"].contains(name)); // the others, in the full run
     }
     run(Plan { names: false, metered: true, per_zone: 2 }, "Agents advertised by address", clients);
 }

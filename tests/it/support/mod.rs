@@ -39,6 +39,7 @@ pub use wire::{KafkaClient, KafkaView, http, http_get, kafka_view};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long any wait may take. Generous, for machines under load: what is waited for is a condition, so a test
@@ -47,6 +48,12 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Pause between two looks at a condition.
 const POLL: Duration = Duration::from_millis(10);
+
+/// Held by tests that start brokers and many clients: each loads both cores of a small machine, so one at a time.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Waits until `condition` holds; fails the test with `what` after `deadline`.
 #[track_caller]
