@@ -45,9 +45,15 @@ impl Clock {
     }
 }
 
-/// Wall-clock time, for what people read: logs, records, `started_at`. Never for a decision.
+/// Wall-clock time, for what people read (logs, records, `started_at`) and where a protocol asks for it (TSIG).
+/// No other decision is made by it.
 pub fn wall() -> SystemTime {
     SystemTime::now()
+}
+
+/// Seconds since 1970 by the wall clock.
+pub fn unix_seconds() -> u64 {
+    wall().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// A stopwatch for latencies in metrics and tests.

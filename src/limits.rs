@@ -315,6 +315,8 @@ pub mod dns {
     /// Agents of one group that a query for SRV or TXT looks at: more than any message holds, few enough for a query to
     /// cost a fraction of a millisecond whatever the size of the group.
     pub const COUNTED: usize = 4_096;
+    /// Shortest secret of a TSIG key in bytes: half of the shortest hash (RFC 8945 §8 warns of short ones).
+    pub const TSIG_SECRET: usize = 16;
     /// Zones that a group's TXT counts; those beyond are summed up.
     pub const TEXT_ZONES: usize = 16;
 }

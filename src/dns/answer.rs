@@ -258,6 +258,9 @@ fn of_one_name<'a>(known: &Known<'a>, question: Question<'_>, entropy: u64) -> A
             of_static(node.set(rtype::DS).map_or(Outcome::NoData, Outcome::Static))
         }
         Found::Cut(node) => of_static(Outcome::Referral(node)),
+        Found::Exact(_) if apex == 0 && question.qtype == rtype::SOA && zone.awaits_serial() => {
+            of_static(Outcome::NotSynced)
+        }
         Found::Exact(node) => of_static(at_node(node, question.qtype)),
         Found::Below(node) => of_static(below_node(zone, node, question.qtype)),
         Found::Nowhere => match fleet::answer(known, question, apex, entropy) {

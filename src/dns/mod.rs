@@ -11,6 +11,7 @@ pub mod respond;
 pub mod server;
 pub mod tcp;
 pub mod tree;
+pub mod tsig;
 pub mod udp;
 pub mod wire;
 pub mod zone_file;

@@ -94,6 +94,15 @@ pub fn answer(
     page.finish(packet, rcode, flags)
 }
 
+/// Most bytes that the answer to a query may have.
+pub fn largest(query: &Query, transport: Transport) -> usize {
+    match (transport, query.edns) {
+        (Transport::Tcp, _) => limits::TCP_MESSAGE,
+        (Transport::Udp, None) => limits::UDP_PLAIN,
+        (Transport::Udp, Some(edns)) => usize::from(edns.size).clamp(limits::UDP_PLAIN, limits::UDP_ANSWER),
+    }
+}
+
 /// The buffer is used up.
 struct Full;
 
@@ -147,13 +156,7 @@ impl<'b> Page<'b> {
         transport: Transport,
         ede: Option<u16>,
     ) -> Self {
-        let most = match (transport, query.edns) {
-            (Transport::Tcp, _) => limits::TCP_MESSAGE,
-            (Transport::Udp, None) => limits::UDP_PLAIN,
-            (Transport::Udp, Some(edns)) => {
-                usize::from(edns.size).clamp(limits::UDP_PLAIN, limits::UDP_ANSWER)
-            }
-        };
+        let most = largest(query, transport);
         let opt = query.edns.map(|edns| {
             let [s1, s2] = (limits::UDP_ANSWER as u16).to_be_bytes();
             let flags = if edns.dnssec_ok { 0x80 } else { 0 };
@@ -333,8 +336,19 @@ impl<'b> Page<'b> {
                     Part::Apex => page.put(zone.apex.wire()),
                 })
             })?;
+            if set.rtype == rtype::SOA {
+                self.write_serial(zone.shown_serial());
+            }
         }
         Ok(())
+    }
+
+    /// Puts the serial into the SOA that was just written: the first of the five numbers at its end.
+    fn write_serial(&mut self, serial: u32) {
+        let at = self.at.saturating_sub(20);
+        if let Some(place) = self.out.get_mut(at..at + 4) {
+            place.copy_from_slice(&serial.to_be_bytes());
+        }
     }
 
     fn negative(&mut self, here: &Here<'_>, zone: Option<&Zone>) -> Fits {

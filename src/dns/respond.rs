@@ -2,8 +2,10 @@
 
 use super::answer::{Known, Outcome, Question, Rules, answer};
 use super::render::{self, Transport, Written};
+use super::tsig::{self, Keys, Refusal};
 use super::wire::{CLASS_IN, Dropped, Parsed, Query, Rcode, parse, rtype};
 use super::zones::Zones;
+use crate::clock;
 use crate::model::{Fleet, Moment};
 use crate::telemetry::dns::{Counters, NameKind, Outcome as Counted};
 
@@ -12,12 +14,23 @@ use crate::telemetry::dns::{Counters, NameKind, Outcome as Counted};
 pub struct Responder {
     zones: Zones,
     rules: Rules,
+    keys: Keys,
 }
 
 impl Responder {
     /// A responder for these zones and rules.
     pub fn new(zones: Zones, rules: Rules) -> Self {
-        Self { zones, rules }
+        Self { zones, rules, keys: Keys::default() }
+    }
+
+    /// The same, with keys that queries may be signed with.
+    pub fn with_keys(self, keys: Keys) -> Self {
+        Self { keys, ..self }
+    }
+
+    /// The keys that queries may be signed with.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// The zones that it serves.
@@ -49,15 +62,93 @@ impl Responder {
                 return 0;
             }
         };
-        let (written, kind) = match refusal(query) {
-            Some(rcode) => (render::error(packet, query, rcode, out, transport), NameKind::None),
-            None => self.answered(asked, query, counters, out),
+        let (written, kind) = match query.tsig {
+            None => self.unsigned(asked, query, counters, out),
+            Some(at) => self.signed(asked, query, at, counters, out),
         };
         counters.answered(outcome_of(transport, written.rcode, kind));
         if written.truncated {
             counters.truncated();
         }
         written.len
+    }
+
+    fn unsigned(
+        &self,
+        asked: Asked<'_>,
+        query: &Query,
+        counters: &Counters,
+        out: &mut [u8],
+    ) -> (Written, NameKind) {
+        match refusal(query) {
+            Some(rcode) => (render::error(asked.packet, query, rcode, out, asked.transport), NameKind::None),
+            None => self.answered(asked, query, counters, out),
+        }
+    }
+
+    /// Answers a signed query: what holds is answered as any other and signed, what does not is refused. Rare, and
+    /// apart from the path that neither locks nor allocates.
+    #[cold]
+    fn signed(
+        &self,
+        asked: Asked<'_>,
+        query: &Query,
+        at: usize,
+        counters: &Counters,
+        out: &mut [u8],
+    ) -> (Written, NameKind) {
+        let Asked { packet, transport, .. } = asked;
+        let now = clock::unix_seconds();
+        let room = |out: &mut [u8], tsig: usize| {
+            render::largest(query, transport).min(out.len()).saturating_sub(tsig)
+        };
+        let (mut written, kind, record) = match self.keys.check(packet, at, now) {
+            Ok(mut signer) => {
+                let room = room(out, signer.len());
+                let all = out.get_mut(..room).unwrap_or_default();
+                let (written, kind) = match query.qtype {
+                    rtype::IXFR if transport == Transport::Udp => self.current_soa(asked, query, all),
+                    _ => self.unsigned(asked, query, counters, all),
+                };
+                let record = signer.sign(out.get(..written.len).unwrap_or_default(), now);
+                (written, kind, record)
+            }
+            Err(Refusal::Malformed) => {
+                let len = render::header_only(packet, Rcode::FormErr, out);
+                return (Written { len, rcode: Rcode::FormErr, truncated: false }, NameKind::None);
+            }
+            Err(Refusal::Unsigned { fault, record }) => {
+                counters.bad_signature(fault as u16);
+                let room = room(out, record.len());
+                let all = out.get_mut(..room).unwrap_or_default();
+                (render::error(packet, query, Rcode::NotAuth, all, transport), NameKind::None, record)
+            }
+            Err(Refusal::Signed { fault, mut signer }) => {
+                counters.bad_signature(fault as u16);
+                let room = room(out, signer.len());
+                let all = out.get_mut(..room).unwrap_or_default();
+                let written = render::error(packet, query, Rcode::NotAuth, all, transport);
+                let record = signer.sign(out.get(..written.len).unwrap_or_default(), now);
+                (written, NameKind::None, record)
+            }
+        };
+        written.len = tsig::append(out, written.len, &record);
+        (written, kind)
+    }
+
+    /// IXFR over UDP: the SOA alone. It says whether there is news, and news are for TCP (RFC 1995 §2).
+    fn current_soa(&self, asked: Asked<'_>, query: &Query, out: &mut [u8]) -> (Written, NameKind) {
+        let known = Known { zones: &self.zones, rules: &self.rules, fleet: asked.fleet, now: asked.now };
+        let zone = known.zones.of(&query.name).filter(|(zone, index)| *index == 0 && !zone.awaits_serial());
+        let soa = Question { name: &query.name, qtype: rtype::SOA };
+        let written = match zone {
+            Some(_) => {
+                let said = answer(&known, soa, asked.entropy);
+                render::answer(asked.packet, query, &said, &known, out, asked.transport)
+            }
+            None => render::error(asked.packet, query, Rcode::NotAuth, out, asked.transport),
+        };
+        (written, NameKind::Apex)
     }
 
     fn answered(

@@ -42,6 +42,7 @@ pub enum Rcode {
     NxDomain = 3,
     NotImp = 4,
     Refused = 5,
+    NotAuth = 9,
     BadVers = 16,
 }
 
@@ -69,6 +70,8 @@ pub struct Query {
     pub question_end: usize,
     /// EDNS, if the client speaks it.
     pub edns: Option<Edns>,
+    /// Where the TSIG record begins, if the query is signed; it is the last record (RFC 8945 §5.1).
+    pub tsig: Option<usize>,
 }
 
 /// What to do with a packet.
@@ -109,7 +112,8 @@ pub fn parse(packet: &[u8]) -> Parsed {
     }
     let before = u32::from(u16::from_be_bytes([an1, an2])) + u32::from(u16::from_be_bytes([ns1, ns2]));
     let additional = u16::from_be_bytes([ar1, ar2]);
-    let mut query = Query { name: Name::ROOT, qtype: 0, qclass: 0, question_end: HEADER, edns: None };
+    let mut query =
+        Query { name: Name::ROOT, qtype: 0, qclass: 0, question_end: HEADER, edns: None, tsig: None };
     match body(packet, before, additional, &mut query) {
         Some(()) => Parsed::Query(query),
         None => Parsed::Error(Rcode::FormErr),
@@ -134,6 +138,12 @@ fn body(packet: &[u8], before: u32, additional: u16, query: &mut Query) -> Optio
     }
     for _ in 0..additional {
         let record = Record::read(packet, at)?;
+        if query.tsig.is_some() {
+            return None;
+        }
+        if record.rtype == rtype::TSIG {
+            query.tsig = Some(at);
+        }
         at = record.end;
         if record.rtype == rtype::OPT {
             if query.edns.is_some() || !record.at_root {
@@ -146,17 +156,18 @@ fn body(packet: &[u8], before: u32, additional: u16, query: &mut Query) -> Optio
 }
 
 /// A record that is only looked at to get past it, or to take an OPT from it.
-struct Record<'a> {
+pub(super) struct Record<'a> {
     at_root: bool,
-    rtype: u16,
+    pub(super) rtype: u16,
     class: u16,
     ttl: [u8; 4],
-    rdata: &'a [u8],
-    end: usize,
+    pub(super) rdata: &'a [u8],
+    pub(super) end: usize,
 }
 
 impl<'a> Record<'a> {
-    fn read(packet: &'a [u8], start: usize) -> Option<Self> {
+    /// Reads the record that begins at `start`.
+    pub(super) fn read(packet: &'a [u8], start: usize) -> Option<Self> {
         let mut at = start;
         loop {
             let len = *packet.get(at)?;
@@ -302,8 +313,15 @@ mod tests {
     fn other_additional_records_are_passed_over() {
         let mut packet = query("a.example", 1, Some(1232));
         packet[11] = 2;
-        packet.extend_from_slice(b"\xc0\x0c\x00\xfa\x00\xff\0\0\0\0\x00\x03abc");
+        packet.extend_from_slice(b"\xc0\x0c\x00\x10\x00\x01\0\0\0\0\x00\x03abc");
         assert!(good(&packet).edns.is_some());
+        let signature = packet.len();
+        packet[11] = 3;
+        packet.extend_from_slice(b"\x01k\0\x00\xfa\x00\xff\0\0\0\0\x00\x03abc");
+        assert_eq!(good(&packet).tsig, Some(signature));
+        packet[11] = 4;
+        packet.extend_from_slice(b"\xc0\x0c\x00\x10\x00\x01\0\0\0\0\x00\x03abc");
+        assert_eq!(error(&packet), Some(Rcode::FormErr), "a record behind the TSIG");
         let mut option = query("a.example", 1, Some(1232));
         let rdlen = option.len() - 1;
         option[rdlen] = 6;

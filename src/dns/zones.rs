@@ -10,6 +10,8 @@ use crate::model::group::is_twin;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One zone as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,14 +50,53 @@ pub struct Zone {
     pub tree: Tree,
     /// TTL of its negative answers: the smaller of the SOA's TTL and its MINIMUM (RFC 2308 §3).
     pub negative_ttl: u32,
-    /// Its serial.
+    /// The serial of its file; 1 without a file.
     pub serial: u32,
+    /// The serial that it shows, where that is another one than the file's.
+    pub agreed: Serial,
+}
+
+/// The serial of a zone that changes with the fleet: what the replicas agreed on. Clones are handles of one number.
+/// A zone that nobody copies shows its file's serial and never touches this.
+#[derive(Clone, Debug, Default)]
+pub struct Serial(Arc<AtomicU64>);
+
+/// Says that the low half is a serial.
+const AGREED: u64 = 1 << 32;
+/// Says that there is to be one and is none yet.
+const PENDING: u64 = 2 << 32;
+
+impl Serial {
+    /// From now on the zone has no serial until one is set.
+    pub fn suspend(&self) {
+        self.0.store(PENDING, Ordering::Release);
+    }
+
+    /// Shows this serial from now on.
+    pub fn set(&self, serial: u32) {
+        self.0.store(AGREED | u64::from(serial), Ordering::Release);
+    }
 }
 
 impl Zone {
     /// Its SOA. Every zone that was loaded has one.
     pub fn soa(&self) -> Option<&RrSet> {
         self.tree.apex().and_then(|apex| apex.set(rtype::SOA))
+    }
+
+    /// The serial that its SOA shows at this moment: the one that the replicas agreed on, or the file's.
+    #[inline]
+    pub fn shown_serial(&self) -> u32 {
+        match self.agreed.0.load(Ordering::Acquire) {
+            agreed if agreed & AGREED != 0 => agreed as u32,
+            _ => self.serial,
+        }
+    }
+
+    /// Whether it is copied by others and the replicas have not agreed on a serial yet: the file's would send
+    /// secondaries back in time.
+    pub fn awaits_serial(&self) -> bool {
+        self.agreed.0.load(Ordering::Acquire) == PENDING
     }
 }
 
@@ -95,7 +136,7 @@ impl Zones {
             let entries: Vec<Entry> = entries.into_iter().filter(|entry| is_within(&apex, entry)).collect();
             let tree = Tree::build(&apex, &entries);
             let (serial, negative_ttl) = soa_numbers(&entries);
-            zones.push(Zone { apex, tree, negative_ttl, serial });
+            zones.push(Zone { apex, tree, negative_ttl, serial, agreed: Serial::default() });
         }
         problems.extend(nested(&zones, clusters));
         // The longest apex first: a zone below another is its own (RFC 1034 §4.3.2, step 2).

@@ -27,7 +27,7 @@ pub enum NameKind {
 const KINDS: [&str; 10] =
     ["outside", "apex", "static", "cluster", "group", "zone", "agent", "service", "unknown", "none"];
 /// Response codes that we give, by their place in the cells.
-const RCODES: [(u8, &str); 7] = [
+const RCODES: [(u8, &str); 8] = [
     (0, "noerror"),
     (1, "formerr"),
     (2, "servfail"),
@@ -35,6 +35,7 @@ const RCODES: [(u8, &str); 7] = [
     (4, "notimp"),
     (5, "refused"),
     (16, "badvers"),
+    (9, "notauth"),
 ];
 const TRANSPORTS: [&str; 2] = ["udp", "tcp"];
 const ANSWERS: usize = TRANSPORTS.len() * RCODES.len() * KINDS.len();
@@ -61,7 +62,7 @@ pub struct Counters {
 }
 
 /// Everything that is no answer: metric, its help, its label and that label's value.
-const EVENTS: [(&str, &str, &str, &str); 11] = [
+const EVENTS: [(&str, &str, &str, &str); 15] = [
     ("fingerpost_dns_zone_answers_total", ZONE_HELP, "result", "hit"),
     ("fingerpost_dns_zone_answers_total", ZONE_HELP, "result", "fallback"),
     ("fingerpost_dns_dropped_total", DROPPED_HELP, "reason", "short"),
@@ -73,9 +74,14 @@ const EVENTS: [(&str, &str, &str, &str); 11] = [
     ("fingerpost_dns_tcp_cut_total", CUT_HELP, "reason", "idle"),
     ("fingerpost_dns_tcp_cut_total", CUT_HELP, "reason", "slow"),
     ("fingerpost_dns_tcp_cut_total", CUT_HELP, "reason", "oversize"),
+    ("fingerpost_dns_tsig_refused_total", TSIG_HELP, "error", "badsig"),
+    ("fingerpost_dns_tsig_refused_total", TSIG_HELP, "error", "badkey"),
+    ("fingerpost_dns_tsig_refused_total", TSIG_HELP, "error", "badtime"),
+    ("fingerpost_dns_tsig_refused_total", TSIG_HELP, "error", "badtrunc"),
 ];
 const ZONE_HELP: &str = "Answers to az- names by whether the zone could be kept.";
 const DROPPED_HELP: &str = "Packets that are not answered at all.";
+const TSIG_HELP: &str = "Signed queries whose signature does not hold.";
 const CUT_HELP: &str = "TCP connections that the server ended.";
 
 impl Counters {
@@ -103,7 +109,11 @@ impl Counters {
 
     /// Counts an answer.
     pub fn answered(&self, outcome: Outcome) {
-        let rcode = if outcome.rcode == 16 { 6 } else { usize::from(outcome.rcode) };
+        let rcode = match outcome.rcode {
+            16 => 6,
+            9 => 7,
+            rcode => usize::from(rcode),
+        };
         let row = usize::from(outcome.tcp) * RCODES.len() + rcode;
         self.bump(self.answers.get(row * KINDS.len() + outcome.name as usize), 1);
     }
@@ -151,6 +161,17 @@ impl Counters {
     /// Counts a TCP peer that was too slow in sending or taking a message.
     pub fn cut_slow(&self) {
         self.event(9, 1);
+    }
+
+    /// Counts a signature that does not hold, by the error of RFC 8945.
+    pub fn bad_signature(&self, error: u16) {
+        let at = match error {
+            16 => 11,
+            17 => 12,
+            18 => 13,
+            _ => 14,
+        };
+        self.event(at, 1);
     }
 
     /// Counts a TCP query that was too large.

@@ -38,6 +38,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("prometheus", &["telemetry"]),
     ("arc_swap", &["view", "kafka::service", "net::tls"]), // the latter two keep what they derived, nothing shared
     ("hyper_util", &["admin"]),
+    ("ring", &["dns::tsig", "dns::transfer"]),
     ("rustls", &["net::tls", "agent::detect"]),
     ("tokio_rustls", &["net::tls"]),
     ("x509_cert", &["net::tls"]),
