@@ -2,7 +2,7 @@
 //! can't write records with the agent's credentials.
 
 use crate::model::AgentKey;
-use crate::registry::{Boxed, Error, Keyspace, Problem, Registry, Session, Store};
+use crate::registry::{Boxed, Error, Keyspace, Problem, Registry, Session, Store, ZoneMark};
 use std::time::Duration;
 
 /// The registry that it stands in front of.
@@ -28,6 +28,19 @@ impl Store for ReadOnly {
     }
 
     fn remove<'a>(&'a self, _: &'a AgentKey) -> Boxed<'a, Result<bool, Error>> {
+        Box::pin(async { self.refused() })
+    }
+
+    fn zone_mark<'a>(&'a self, apex: &'a str) -> Boxed<'a, Result<Option<ZoneMark>, Error>> {
+        self.0.zone_mark(apex)
+    }
+
+    fn swap_zone_mark<'a>(
+        &'a self,
+        _: &'a str,
+        _: Option<&'a ZoneMark>,
+        _: &'a ZoneMark,
+    ) -> Boxed<'a, Result<bool, Error>> {
         Box::pin(async { self.refused() })
     }
 

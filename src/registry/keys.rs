@@ -17,6 +17,7 @@ pub const DEFAULT_PREFIX: &str = "fingerpost";
 pub struct Keyspace {
     agents: String,
     topics: String,
+    zones: String,
 }
 
 /// What a key stands for.
@@ -56,7 +57,11 @@ impl Keyspace {
     }
 
     fn of(prefix: &str) -> Self {
-        Self { agents: format!("{prefix}:agent:"), topics: format!("{prefix}:topics:") }
+        Self {
+            agents: format!("{prefix}:agent:"),
+            topics: format!("{prefix}:topics:"),
+            zones: format!("{prefix}:zone:"),
+        }
     }
 
     /// What every key of one kind begins with.
@@ -75,6 +80,11 @@ impl Keyspace {
     /// The key of a cluster's topics.
     pub fn topics(&self, cluster: &Cluster) -> String {
         format!("{}{{{cluster}}}", self.topics)
+    }
+
+    /// The key of what the replicas agreed on for a DNS zone; no final dot.
+    pub fn zone(&self, apex: &str) -> String {
+        format!("{}{{{apex}}}", self.zones)
     }
 
     /// Whether `key` is of that kind, well written or not.

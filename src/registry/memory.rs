@@ -2,11 +2,12 @@
 
 use super::keys::{Keyspace, Space};
 use super::nudges::Nudges;
-use super::{Boxed, Error, Field, Fields, Found, Left, Page, Problem, RawKey, Session, Store};
+use super::{Boxed, Error, Field, Fields, Found, Left, Page, Problem, RawKey, Session, Store, ZoneMark};
 use crate::clock::Clock;
 use crate::limits::registry as limits;
 use crate::model::{AgentKey, Cluster, Moment};
 use dashmap::DashMap;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ struct Shared {
     clock: Clock,
     records: DashMap<RawKey, Entry>,
     topics: DashMap<RawKey, Vec<Field>>,
+    /// By key; only zones of the configuration have one.
+    marks: Mutex<HashMap<String, ZoneMark>>,
     followers: Mutex<Vec<Weak<Nudges>>>,
 }
 
@@ -44,6 +47,7 @@ impl MemoryStore {
             clock,
             records: DashMap::new(),
             topics: DashMap::new(),
+            marks: Mutex::default(),
             followers: Mutex::default(),
         }))
     }
@@ -74,6 +78,7 @@ impl MemoryStore {
     pub fn flush(&self) {
         self.0.records.clear();
         self.0.topics.clear();
+        self.0.marks.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.0.tell(Nudges::push_flush);
     }
 
@@ -132,6 +137,27 @@ impl Store for MemoryStore {
                 _ => None,
             })
         })
+    }
+
+    fn zone_mark<'a>(&'a self, apex: &'a str) -> Boxed<'a, Result<Option<ZoneMark>, Error>> {
+        let marks = self.0.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = marks.get(&self.0.keyspace.zone(apex)).cloned();
+        Box::pin(async move { Ok(found) })
+    }
+
+    fn swap_zone_mark<'a>(
+        &'a self,
+        apex: &'a str,
+        expected: Option<&'a ZoneMark>,
+        new: &'a ZoneMark,
+    ) -> Boxed<'a, Result<bool, Error>> {
+        let mut marks = self.0.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = self.0.keyspace.zone(apex);
+        let swapped = marks.get(&key) == expected;
+        if swapped {
+            marks.insert(key, new.clone());
+        }
+        Box::pin(async move { Ok(swapped) })
     }
 
     fn session<'a>(&'a self) -> Boxed<'a, Result<Box<dyn Session>, Error>> {

@@ -6,6 +6,7 @@
 pub mod follow;
 pub mod holdings;
 pub mod keys;
+pub mod marks;
 pub mod memory;
 pub mod nudges;
 pub mod record;
@@ -13,6 +14,7 @@ pub mod redis;
 pub mod topics;
 
 pub use keys::{Key, Keyspace, Space};
+pub use marks::ZoneMark;
 pub use memory::MemoryStore;
 pub use redis::RedisStore;
 
@@ -56,6 +58,18 @@ pub trait Store: Send + Sync + 'static {
     fn current<'a>(&'a self, _key: &'a AgentKey) -> Boxed<'a, Result<Option<Vec<u8>>, Error>> {
         Box::pin(async { Ok(None) })
     }
+
+    /// The newest serial of a zone and the content it stands for; `None` if none was ever agreed on.
+    fn zone_mark<'a>(&'a self, apex: &'a str) -> Boxed<'a, Result<Option<ZoneMark>, Error>>;
+
+    /// Replaces the mark of a zone if it is still `expected`, in one step that nobody else comes between. Says
+    /// whether it was; after an error it may have been.
+    fn swap_zone_mark<'a>(
+        &'a self,
+        apex: &'a str,
+        expected: Option<&'a ZoneMark>,
+        new: &'a ZoneMark,
+    ) -> Boxed<'a, Result<bool, Error>>;
 
     /// Connects for following: from then on changes are pushed into the session's nudges.
     fn session<'a>(&'a self) -> Boxed<'a, Result<Box<dyn Session>, Error>>;

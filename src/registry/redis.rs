@@ -4,11 +4,14 @@
 //! and FLUSHALL under a prefix. The pushes come on the connection that reads, so a push that was sent before a reply
 //! is seen before it. Reads are `PTTL` + `GETRANGE` (never `GET`: a value of 512 MB would be sent in full).
 
+mod marks;
 mod tls;
 
 use super::keys::{Keyspace, Space};
 use super::nudges::Nudges;
-use super::{Boxed, Error, Fields, Found, Left, Options, Page, Problem, RawKey, Session, Store, TlsFiles};
+use super::{
+    Boxed, Error, Fields, Found, Left, Options, Page, Problem, RawKey, Session, Store, TlsFiles, ZoneMark,
+};
 use crate::limits::registry as limits;
 use crate::model::AgentKey;
 use redis::aio::MultiplexedConnection;
@@ -31,6 +34,8 @@ pub struct RedisStore {
     operation: Duration,
     /// For writes, apart from the connection that follows.
     writer: Mutex<Writer>,
+    /// For transactions on the marks of zones, which need a connection of their own.
+    marks: Mutex<Option<MultiplexedConnection>>,
 }
 
 /// The connection for writes: none until it is needed and after each failure.
@@ -67,8 +72,15 @@ impl RedisStore {
         }
         let name = name_of(info.addr(), settings.db());
         let info = info.set_redis_settings(settings);
-        let store =
-            Self { name, keyspace, info, tls, operation: options.operation, writer: Mutex::default() };
+        let store = Self {
+            name,
+            keyspace,
+            info,
+            tls,
+            operation: options.operation,
+            writer: Mutex::default(),
+            marks: Mutex::default(),
+        };
         store.client()?;
         Ok(store)
     }
@@ -252,6 +264,19 @@ impl Store for RedisStore {
                 _ => None,
             })
         })
+    }
+
+    fn zone_mark<'a>(&'a self, apex: &'a str) -> Boxed<'a, Result<Option<ZoneMark>, Error>> {
+        Box::pin(self.read_mark(apex))
+    }
+
+    fn swap_zone_mark<'a>(
+        &'a self,
+        apex: &'a str,
+        expected: Option<&'a ZoneMark>,
+        new: &'a ZoneMark,
+    ) -> Boxed<'a, Result<bool, Error>> {
+        Box::pin(self.swap_mark(apex, expected, new))
     }
 
     fn session<'a>(&'a self) -> Boxed<'a, Result<Box<dyn Session>, Error>> {

@@ -5,7 +5,7 @@ use fingerpost::agent::Heartbeat;
 use fingerpost::clock::Clock;
 use fingerpost::model::{AgentId, AgentKey, Cluster, Fleet, GroupName, Record};
 use fingerpost::registry::follow::{self, Settings};
-use fingerpost::registry::{Keyspace, MemoryStore, Options, Registry, open, record};
+use fingerpost::registry::{Keyspace, MemoryStore, Options, Registry, ZoneMark, open, record};
 use fingerpost::telemetry::registry::Metrics;
 use fingerpost::view::{self, View};
 use std::collections::BTreeSet;
@@ -199,6 +199,7 @@ battery!(
     bad_records_are_refused_alone,
     a_few_thousand_keys_are_followed_without_repairs,
     heartbeats_renew_without_publishing_and_say_goodbye,
+    a_zone_mark_has_one_writer_at_a_time,
 );
 
 fn a_record_is_seen_changed_and_removed(rig: &Rig) {
@@ -343,4 +344,41 @@ fn heartbeats_renew_without_publishing_and_say_goodbye(rig: &Rig) {
     assert!(rig.live().contains("a18"), "a crash waits for the lease");
     wait_for("the crashed one to lapse", DEADLINE, || !rig.live().contains("a18"));
     assert_eq!(rig.live().len(), 18);
+}
+
+/// Many writers raise one mark, each from what it read: no step is lost and none is taken twice.
+fn a_zone_mark_has_one_writer_at_a_time(rig: &Rig) {
+    let mark = |serial: u32, digest: &str| ZoneMark { serial, digest: digest.to_owned() };
+    let read = |apex: &str| rig.runtime.block_on(rig.registry.zone_mark(apex)).unwrap();
+    let swap = |expected: Option<&ZoneMark>, new: &ZoneMark| {
+        rig.runtime.block_on(rig.registry.swap_zone_mark("k.example", expected, new)).unwrap()
+    };
+    assert_eq!(read("k.example"), None);
+    assert!(swap(None, &mark(7, "aa")));
+    assert!(!swap(None, &mark(8, "bb")), "there is one");
+    assert!(!swap(Some(&mark(7, "bb")), &mark(8, "bb")), "it stands for another content");
+    assert!(swap(Some(&mark(7, "aa")), &mark(u32::MAX, "bb")));
+    assert_eq!(read("k.example"), Some(mark(u32::MAX, "bb")));
+    assert_eq!(read("other.example"), None);
+
+    let writers = (0..8).map(|writer: u32| {
+        let registry = Arc::clone(&rig.registry);
+        rig.runtime.spawn(async move {
+            let mut won = Vec::new();
+            while won.len() < 10 {
+                let have = registry.zone_mark("race.example").await.unwrap();
+                let serial = have.as_ref().map_or(1, |have| have.serial + 1);
+                let new = ZoneMark { serial, digest: writer.to_string() };
+                if registry.swap_zone_mark("race.example", have.as_ref(), &new).await.unwrap() {
+                    won.push(serial);
+                }
+            }
+            won
+        })
+    });
+    let writers: Vec<_> = writers.collect();
+    let mut won: Vec<u32> =
+        writers.into_iter().flat_map(|writer| rig.runtime.block_on(writer).unwrap()).collect();
+    won.sort_unstable();
+    assert_eq!(won, (1..=80).collect::<Vec<u32>>());
 }
