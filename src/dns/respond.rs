@@ -104,7 +104,7 @@ impl Responder {
         };
         let (mut written, kind, record) = match self.keys.check(packet, at, now) {
             Ok(mut signer) => {
-                let room = room(out, signer.len());
+                let room = room(out, signer.room());
                 let all = out.get_mut(..room).unwrap_or_default();
                 let (written, kind) = match query.qtype {
                     rtype::IXFR if transport == Transport::Udp => self.current_soa(asked, query, all),
@@ -125,7 +125,7 @@ impl Responder {
             }
             Err(Refusal::Signed { fault, mut signer }) => {
                 counters.bad_signature(fault as u16);
-                let room = room(out, signer.len());
+                let room = room(out, signer.room());
                 let all = out.get_mut(..room).unwrap_or_default();
                 let written = render::error(packet, query, Rcode::NotAuth, all, transport);
                 let record = signer.sign(out.get(..written.len).unwrap_or_default(), now);

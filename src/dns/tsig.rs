@@ -236,7 +236,7 @@ impl Signer {
     }
 
     /// Most bytes that a signature adds to a message.
-    pub fn len(&self) -> usize {
+    pub fn room(&self) -> usize {
         self.key.record_len()
     }
 
@@ -448,7 +448,7 @@ mod tests {
             let record = server.sign(&reply, NOW);
             reply.resize(len + record.len(), 0);
             append(&mut reply, len, &record);
-            assert!(record.len() <= server.len());
+            assert!(record.len() <= server.room());
             assert!(client.answers(&reply, len, NOW));
             assert!(!client.answers(&reply, len, NOW + 301), "too late");
             let second = server.sign(&reply[..len], NOW);
