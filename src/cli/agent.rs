@@ -12,6 +12,7 @@ use crate::config::{Environment, Secret, read_secret_file, shown_url};
 use crate::kafka::gateway;
 use crate::model::agent::{DEFAULT_KAFKA_PORT, KAFKA_SERVICE};
 use crate::model::{AgentId, AgentKey, Label, Record, State, Zone};
+use crate::placement::Rules;
 use crate::registry::{self, Options, Registry, record};
 use crate::telemetry::Telemetry;
 use std::net::SocketAddr;
@@ -70,6 +71,7 @@ fn gateway(
         group: key.group.clone(),
         zone: None,
         zones: Arc::default(),
+        rules: Rules::default(),
         limits: gateway::Limits::default(),
     };
     let settings = Settings { key, lease: arguments.lease, drain: arguments.drain, gateway };

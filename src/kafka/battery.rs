@@ -26,6 +26,7 @@ use uuid::Uuid;
 
 mod hostile;
 mod placed;
+mod same;
 
 pub(super) const NOW: Moment = Moment::from_millis(1_000);
 

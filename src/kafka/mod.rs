@@ -12,6 +12,7 @@ pub mod listener;
 pub mod misplaced;
 pub mod owners;
 pub mod service;
+pub mod shown;
 pub mod topics;
 pub mod wire;
 

@@ -5,7 +5,7 @@ use super::api::{self, Call, Outcome, Stop};
 use super::frame;
 use super::topics::{IdIndex, Topics, cluster_id};
 use crate::model::{Catalog, Cluster, Fleet, GroupName, Moment, Zone};
-use crate::placement::{self, Client, ClientZone, Lead, Placement, Roster, Rules, ZoneRules};
+use crate::placement::{Client, Placement, Roster, Rules, ZoneRules};
 use crate::telemetry::kafka::Metrics;
 use std::net::IpAddr;
 use std::sync::{Arc, RwLock};
@@ -125,24 +125,6 @@ impl Service {
     pub fn roster(&self, fleet: &Fleet) -> Option<Arc<Roster>> {
         let group = fleet.group(self.cluster.as_str(), self.group.as_str())?;
         Some(self.roster.get(|roster| roster.version == group.version, || Roster::of(group)))
-    }
-
-    /// The agent that leads for this client; none only if no agent of the roster lives. Counts how the client fared,
-    /// under the name of its zone if an agent of the group bears it.
-    pub fn lead<'a>(&self, roster: &'a Roster, client: Client<'_>, now: Moment) -> Option<Lead<'a>> {
-        let zone = self.zones.zone_of(client.id, client.source, self.zone.as_ref(), |name| roster.zone(name));
-        let lead = self.placement.lead(roster, &zone, client, now)?;
-        let zone = match &zone {
-            ClientZone::Known(zone, _) => Some(zone.as_str()),
-            ClientZone::Foreign(_) | ClientZone::Unaware => None,
-        };
-        let outcome = match lead.outcome {
-            placement::Outcome::Hit => "hit",
-            placement::Outcome::Miss => "miss",
-            placement::Outcome::Unaware => "unaware",
-        };
-        self.metrics.placement(zone, outcome);
-        Some(lead)
     }
 
     /// The index of the topics' ids, made anew when the catalog is another.

@@ -21,4 +21,4 @@ pub use hints::Hints;
 pub use roster::{Broker, Roster};
 pub use selection::{Client, Fallbacks, Outcome, Selection};
 pub use strategy::{Balance, Leaders, Rules, Scope, Strategy};
-pub use turns::{Bounds, Lead, Placement};
+pub use turns::{Bounds, Placement};

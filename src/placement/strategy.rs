@@ -114,10 +114,10 @@ impl Leaders {
     }
 
     /// Whose partitions they are: ask it about each.
-    pub fn of_topic(&self, topic: &str) -> OfTopic<'_> {
+    pub fn of_topic(&self, topic: impl AsRef<[u8]>) -> OfTopic<'_> {
         let hash = match self {
             Self::One(_) => 0,
-            Self::Round(_) | Self::Nearest(_) => sip13(TOPIC_LEADER, &[topic.as_bytes()]),
+            Self::Round(_) | Self::Nearest(_) => sip13(TOPIC_LEADER, &[topic.as_ref()]),
         };
         OfTopic { leaders: self, hash }
     }

@@ -5,11 +5,10 @@
 //! An agent of another group can't come out of here: the candidates are those of one roster, and what is remembered
 //! of a client is only believed if it is among them.
 
-use super::client_zone::ClientZone;
 use super::hints::Hints;
-use super::roster::{Broker, Roster};
-use super::selection::{Client, Outcome, Selection, Wanted};
-use super::strategy::{Balance, Leaders, Nearest, Round, Rules, Scope, Strategy};
+use super::roster::Broker;
+use super::selection::{Client, Selection, Wanted};
+use super::strategy::{Balance, Leaders, Nearest, Round, Rules, Strategy};
 use crate::model::{Cluster, GroupName, Moment, Zone};
 use dashmap::{DashMap, Entry};
 use std::hash::{BuildHasher, RandomState};
@@ -24,15 +23,6 @@ pub struct Bounds {
     pub clients: usize,
     /// Most (cluster, group, zone, role) turns; beyond, all turns start again.
     pub turns: usize,
-}
-
-/// The agent that leads, and how that came.
-#[derive(Clone, Copy, Debug)]
-pub struct Lead<'a> {
-    /// The agent.
-    pub broker: &'a Broker,
-    /// How the client fared with its zone.
-    pub outcome: Outcome,
 }
 
 /// The turns of the round robin and the clients seen lately. Shared by the listeners whose clients take turns.
@@ -87,20 +77,6 @@ impl Placement {
                 Some(Leaders::One(broker.node_id))
             }
         }
-    }
-
-    /// The agent that leads everything for this client under `single_agent` and `round_robin`, in a broker list of the whole
-    /// group, whatever its client.id asks for; none only if no agent of the roster lives.
-    pub fn lead<'a>(
-        &self,
-        roster: &'a Roster,
-        zone: &ClientZone,
-        client: Client<'_>,
-        now: Moment,
-    ) -> Option<Lead<'a>> {
-        let selection = Selection::of(roster, zone, client, &Hints::default(), Scope::Group, now)?;
-        let broker = self.single(&selection, Balance::RoundRobin, client, now)?;
-        Some(Lead { broker, outcome: selection.outcome })
     }
 
     fn single<'a>(
@@ -244,8 +220,11 @@ impl Turn {
 
 #[cfg(test)]
 mod tests {
-    use super::super::client_zone::Origin;
+    use super::super::client_zone::{ClientZone, Origin};
+    use super::super::roster::Roster;
     use super::super::roster::tests::{agent, group};
+    use super::super::selection::Outcome;
+    use super::super::strategy::Scope;
     use super::*;
     use crate::model::{Agent, Record, State};
     use std::collections::HashMap;
@@ -255,6 +234,28 @@ mod tests {
 
     fn at(millis: u64) -> Moment {
         Moment::from_millis(millis)
+    }
+
+    /// The agent that leads everything for a client, and how the client fared.
+    struct Lead<'a> {
+        broker: &'a Broker,
+        outcome: Outcome,
+    }
+
+    impl Placement {
+        fn lead<'a>(
+            &self,
+            roster: &'a Roster,
+            zone: &ClientZone,
+            client: Client<'_>,
+            now: Moment,
+        ) -> Option<Lead<'a>> {
+            let hints = Hints::default();
+            let selection = Selection::of(roster, zone, client, &hints, Scope::Group, now)?;
+            let led = self.leaders(&selection, Rules::default(), &hints, client, now)?.only()?;
+            let broker = roster.brokers().iter().find(|broker| broker.node_id == led)?;
+            Some(Lead { broker, outcome: selection.outcome })
+        }
     }
 
     fn client(id: &str) -> Client<'_> {

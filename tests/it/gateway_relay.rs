@@ -51,6 +51,7 @@ impl Relay {
             group,
             zone: None,
             zones: Arc::default(),
+            rules: Default::default(),
             limits,
         };
         let sources = Sources {

@@ -5,7 +5,7 @@
 //! - The same brokers and controller as in Metadata. Asked for controllers: MISMATCHED_ENDPOINT_TYPE, as a broker does.
 //! - Authorised operations are never told (i32::MIN means unknown).
 
-use super::{Api, Call, Outcome, Stop, error};
+use super::{Api, Call, Outcome, Stop, error, host_text};
 use crate::kafka::wire::Reader;
 use kafka_protocol::messages::BrokerId;
 use kafka_protocol::messages::describe_cluster_response::{DescribeClusterBroker, DescribeClusterResponse};
@@ -53,13 +53,13 @@ fn answer(mut call: Call<'_>) -> Result<Outcome, Stop> {
         .map(|broker| {
             DescribeClusterBroker::default()
                 .with_broker_id(BrokerId(broker.node_id))
-                .with_host(shown.host_text(broker))
+                .with_host(host_text(&shown, broker))
                 .with_port(i32::from(broker.port))
         })
         .collect();
     let reply = DescribeClusterResponse::default()
         .with_cluster_id(StrBytes::from_string(call.service.cluster_id.clone()))
-        .with_controller_id(BrokerId(shown.controller(call.now)))
+        .with_controller_id(BrokerId(shown.controller()))
         .with_brokers(brokers);
     call.encode(API.name, &reply)?;
     Ok(Outcome::Answered)

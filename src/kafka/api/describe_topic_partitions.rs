@@ -46,7 +46,7 @@ fn answer(mut call: Call<'_>) -> Result<Outcome, Stop> {
         return Ok(Outcome::Error);
     }
     let roster = call.live_roster()?;
-    let leaders = call.place(&call.show(&roster)?)?;
+    let leaders = call.show(&roster)?.leaders()?;
     let catalog = call.service.topics.catalog(call.fleet, &call.service.cluster);
     let mut page =
         Page { leaders, left: asked.limit, topics: Vec::new(), next: None, outcome: Outcome::Answered };
@@ -139,7 +139,7 @@ impl Page {
             return false;
         }
         let end = partitions.min(begin.saturating_add(self.left));
-        let of_topic = self.leaders.of_topic(&topic.name);
+        let of_topic = self.leaders.of_topic(topic.name.as_bytes());
         let described = (begin..end)
             .map(|index| {
                 let leader = BrokerId(of_topic.partition(index as u32));

@@ -7,7 +7,8 @@
 //! - Key type share before v6, a share key that is not `group:topic-id:partition`, or an unknown type: INVALID_REQUEST.
 //! - No agent alive, or the registry not read yet: COORDINATOR_NOT_AVAILABLE with node -1, which every client retries.
 
-use super::{Api, Call, Outcome, Shown, Stop, error};
+use super::{Api, Call, Outcome, Stop, error, host_text};
+use crate::kafka::shown::Shown;
 use crate::kafka::wire::{Malformed, Reader};
 use crate::limits::kafka as limits;
 use crate::placement::{Broker, coordinator};
@@ -34,7 +35,7 @@ fn answer(mut call: Call<'_>) -> Result<Outcome, Stop> {
     let (key_type, keys) = read(&call)?;
     let roster = call.service.roster(call.fleet);
     let shown = roster.as_ref().and_then(|roster| call.show(roster).ok());
-    let eligible = shown.as_ref().map(|shown| shown.selection.coordinators(call.now)).unwrap_or_default();
+    let eligible = shown.as_ref().map(Shown::coordinators).unwrap_or_default();
     let found = |key: &str| -> Result<&Broker, i16> {
         check(call.version, key_type, key)?;
         coordinator::choose(&eligible, key_type, key.as_bytes()).ok_or(error::COORDINATOR_NOT_AVAILABLE)
@@ -110,7 +111,7 @@ fn result_of(key: &str, found: Result<&Broker, i16>, shown: Option<&Shown<'_, '_
     match found {
         Ok(broker) => result
             .with_node_id(BrokerId(broker.node_id))
-            .with_host(shown.map(|shown| shown.host_text(broker)).unwrap_or_default())
+            .with_host(shown.map(|shown| host_text(shown, broker)).unwrap_or_default())
             .with_port(i32::from(broker.port))
             .with_error_message(None),
         Err(code) => {

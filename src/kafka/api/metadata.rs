@@ -15,7 +15,8 @@
 //! The reply is written here and not by kafka-protocol, straight into the output, without a structure per partition in
 //! between (`benches/kafka.rs` has the ratio). Tests compare the bytes with kafka-protocol's in every version.
 
-use super::{Api, Call, Outcome, Shown, Stop, count_placement, error};
+use super::{Api, Call, Outcome, Stop, error};
+use crate::kafka::shown::Shown;
 use crate::kafka::topics::is_internal;
 use crate::kafka::wire::{Malformed, Reader, Writer};
 use crate::limits::kafka as limits;
@@ -42,7 +43,7 @@ fn answer(call: Call<'_>) -> Result<Outcome, Stop> {
     let wanted = read(&call)?;
     let roster = call.live_roster()?;
     let shown = call.show(&roster)?;
-    let leaders = call.place(&shown)?;
+    let leaders = shown.leaders()?;
     let mut reply = Reply {
         writer: Writer::new(call.out, call.flexible),
         version: call.version,
@@ -51,7 +52,7 @@ fn answer(call: Call<'_>) -> Result<Outcome, Stop> {
         leaders,
         outcome: Outcome::Answered,
     };
-    reply.head(&shown, &call.service.cluster_id, shown.controller(call.now));
+    reply.head(&shown, &call.service.cluster_id);
     let catalog = call.service.topics.catalog(call.fleet, &call.service.cluster);
     match wanted {
         Wanted::All => reply.all(catalog)?,
@@ -75,7 +76,7 @@ fn answer(call: Call<'_>) -> Result<Outcome, Stop> {
     }
     reply.tail();
     // Only now: a reply that turns out too large is made once more.
-    count_placement(&call.service.metrics, &shown, &reply.leaders);
+    shown.count(&reply.leaders);
     Ok(reply.outcome)
 }
 
@@ -164,16 +165,14 @@ struct Reply<'a> {
 }
 
 impl Reply<'_> {
-    fn head(&mut self, shown: &Shown<'_, '_>, cluster_id: &str, controller: i32) {
+    fn head(&mut self, shown: &Shown<'_, '_>, cluster_id: &str) {
         let version = self.version;
         if version >= 3 {
             self.writer.i32(0); // throttle time
         }
         self.writer.count(shown.selection.listed.len());
         for broker in &shown.selection.listed {
-            self.writer.i32(broker.node_id);
-            self.writer.text(shown.host_of(broker));
-            self.writer.i32(i32::from(broker.port));
+            shown.endpoint(&mut self.writer, broker);
             if version >= 1 {
                 self.writer.null(); // rack
             }
@@ -183,7 +182,7 @@ impl Reply<'_> {
             self.writer.text(cluster_id);
         }
         if version >= 1 {
-            self.writer.i32(controller);
+            self.writer.i32(shown.controller());
         }
     }
 
@@ -219,7 +218,8 @@ impl Reply<'_> {
         // Partitions differ in their index, and in who leads them unless one agent leads all.
         let blocks = self.writer.repeat_numbered(&self.partition, partitions, PARTITION_INDEX);
         if self.leaders.only().is_none() {
-            let (of_topic, places) = (self.leaders.of_topic(&topic.name), leader_places(self.version));
+            let (of_topic, places) =
+                (self.leaders.of_topic(topic.name.as_bytes()), leader_places(self.version));
             blocks.patch(|partition| of_topic.partition(partition), &places);
         }
         self.topic_tail();

@@ -8,11 +8,11 @@ pub mod find_coordinator;
 pub mod metadata;
 
 use super::service::Service;
+use super::shown::Shown;
 use super::wire::Malformed;
 use crate::model::{Fleet, Moment};
-use crate::placement::{self, Broker, Client, ClientZone, Hints, Leaders, Roster, Selection};
-use crate::telemetry::kafka::Metrics;
-use kafka_protocol::protocol::Encodable;
+use crate::placement::{Broker, Client, Roster};
+use kafka_protocol::protocol::{Encodable, StrBytes};
 use std::sync::Arc;
 
 /// ApiVersions' key, which has a rule of its own for versions that we don't have.
@@ -165,34 +165,14 @@ impl Stop {
 }
 
 impl<'a> Call<'a> {
-    /// The group's agents, of which at least one lives. Without one there is no reply that would not mislead: clients
-    /// forget the brokers that an empty list lacks, so the connection is closed and they come again.
+    /// The group's agents, of which at least one lives.
     pub fn live_roster(&self) -> Result<Arc<Roster>, Stop> {
-        match self.service.roster(self.fleet) {
-            Some(roster) if roster.live(self.now).next().is_some() => Ok(roster),
-            None if !self.fleet.is_synced() => Err(Stop::NotSynced),
-            _ => Err(Stop::NoAgent),
-        }
+        self.service.live_roster(self.fleet, self.now)
     }
 
-    /// What the client is shown of a roster, and in which zone it is.
+    /// What the client is shown of a roster.
     pub fn show<'r>(&self, roster: &'r Roster) -> Result<Shown<'a, 'r>, Stop> {
-        let service = self.service;
-        let zone = service
-            .zones
-            .zone_of(self.client.id, self.client.source, service.zone.as_ref(), |name| roster.zone(name));
-        let hints = Hints::of(self.client.id);
-        let scope = service.rules.scope;
-        let selection =
-            Selection::of(roster, &zone, self.client, &hints, scope, self.now).ok_or(Stop::NoAgent)?;
-        Ok(Shown { selection, zone, hints })
-    }
-
-    /// Who leads what for the client.
-    pub fn place(&self, shown: &Shown<'_, '_>) -> Result<Leaders, Stop> {
-        let (placement, rules) = (&self.service.placement, self.service.rules);
-        let leaders = placement.leaders(&shown.selection, rules, &shown.hints, self.client, self.now);
-        leaders.ok_or(Stop::NoAgent)
+        self.service.show(roster, self.client, self.now)
     }
 
     /// Appends a reply body in the version of the request.
@@ -210,58 +190,7 @@ fn encode<M: Encodable>(name: &'static str, version: i16, reply: &M, out: &mut V
     Ok(())
 }
 
-/// What one client is shown of its group.
-#[derive(Debug)]
-pub struct Shown<'a, 'r> {
-    /// The agents.
-    pub selection: Selection<'r>,
-    /// The zone that it is in.
-    pub zone: ClientZone,
-    /// What its client.id asks for.
-    pub hints: Hints<'a>,
-}
-
-impl Shown<'_, '_> {
-    /// The host that this client is told of an agent.
-    pub fn host_of<'b>(&'b self, broker: &'b Broker) -> &'b str {
-        self.hints.host.unwrap_or(&broker.host)
-    }
-
-    /// The same as kafka-protocol wants it.
-    fn host_text(&self, broker: &Broker) -> kafka_protocol::protocol::StrBytes {
-        kafka_protocol::protocol::StrBytes::from_string(self.host_of(broker).to_owned())
-    }
-
-    /// The node id of the controller: always one of those listed.
-    pub fn controller(&self, now: Moment) -> i32 {
-        self.selection.controller(now).map_or(-1, |broker| broker.node_id)
-    }
-}
-
-/// Counts how the client fared, under the name of its zone if an agent of the group bears it.
-fn count_placement(metrics: &Metrics, shown: &Shown<'_, '_>, leaders: &Leaders) {
-    let zone = match &shown.zone {
-        ClientZone::Known(zone, _) => Some(zone.as_str()),
-        ClientZone::Foreign(_) | ClientZone::Unaware => None,
-    };
-    let outcome = match shown.selection.outcome {
-        placement::Outcome::Hit => "hit",
-        placement::Outcome::Miss => "miss",
-        placement::Outcome::Unaware => "unaware",
-    };
-    metrics.placement(zone, outcome);
-    let fallbacks = shown.selection.fallbacks;
-    for (fell, reason) in
-        [(fallbacks.zone, "zone"), (fallbacks.role, "role"), (fallbacks.draining, "draining")]
-    {
-        if fell {
-            metrics.fallback(zone, reason);
-        }
-    }
-    if let Some(led) = leaders.only().filter(|_| metrics.names_agents()) {
-        let broker = shown.selection.candidates.iter().find(|broker| broker.node_id == led);
-        if let Some(key) = broker.map(|broker| &broker.agent.key) {
-            metrics.led(key.cluster.as_str(), key.group.as_str(), key.agent.as_str());
-        }
-    }
+/// The host that the client is told of an agent, as kafka-protocol wants it.
+fn host_text(shown: &Shown<'_, '_>, broker: &Broker) -> StrBytes {
+    StrBytes::from_string(shown.host_of(broker).to_owned())
 }

@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::limits::gateway as limits;
 use crate::model::{Cluster, GroupName, Zone};
 use crate::net::tcp;
-use crate::placement::{Placement, ZoneRules};
+use crate::placement::{Placement, Rules, ZoneRules};
 use crate::telemetry::{gateway::Metrics, kafka};
 use crate::view::View;
 use std::net::SocketAddr;
@@ -53,6 +53,8 @@ pub struct Settings {
     pub zone: Option<Zone>,
     /// Networks and aliases of zones.
     pub zones: Arc<ZoneRules>,
+    /// How clients are placed.
+    pub rules: Rules,
     /// Bounds on connections.
     pub limits: Limits,
 }
@@ -163,6 +165,7 @@ impl Gateway {
         let mut service = Service::new(settings.cluster, settings.group, Topics::Registry, placement, kafka);
         service.zone = settings.zone;
         service.zones = settings.zones;
+        service.rules = settings.rules;
         let shared = Shared {
             service,
             view,

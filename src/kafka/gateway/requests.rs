@@ -155,17 +155,18 @@ impl Requests {
 
     fn asked(&mut self, api: Discovery, version: i16, rest: &[u8]) -> Result<Asked, Refusal> {
         let mut asked = asked(api, version);
-        if matches!(api, Discovery::ApiVersions | Discovery::DescribeCluster) {
+        if api == Discovery::ApiVersions {
             return Ok(asked);
         }
-        let flexible = api.flexible(version);
         if api != Discovery::FindCoordinator {
-            let mut header = Reader::new(rest, false);
-            let id = header.nullable_bytes()?.and_then(|bytes| std::str::from_utf8(bytes).ok());
+            // The client id is all that is needed; what follows it may still be on its way.
+            let (id, _) = frame::client_id(rest, false)?;
             asked.client = self.remember(id);
             return Ok(asked);
         }
-        let (_, body) = frame::client_id(rest, flexible)?;
+        let flexible = api.flexible(version);
+        let (id, body) = frame::client_id(rest, flexible)?;
+        asked.client = self.remember(id);
         let mut body = Reader::new(body, flexible);
         if version < 4 {
             asked.key = Some(body.text()?.into());

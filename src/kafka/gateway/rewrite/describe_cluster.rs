@@ -2,7 +2,7 @@
 //! nobody. Should an upstream list controllers (endpoint type 2), it is answered as a broker answers: with
 //! MISMATCHED_ENDPOINT_TYPE, for the controllers' addresses are not for clients of agents.
 
-use super::{Reply, controller, endpoint};
+use super::Reply;
 use crate::kafka::api::{Stop, error};
 use crate::kafka::wire::{Reader, Writer};
 
@@ -10,7 +10,6 @@ const BROKERS: i8 = 1;
 
 pub(super) fn rewrite(mut reply: Reply<'_>, mut out: Writer<'_>) -> Result<(), Stop> {
     let version = reply.asked.version;
-    let now = reply.place.now;
     reply.copy(&mut out, Reader::i32)?; // throttle time
     let mut code = reply.body.i16()?;
     let before = reply.body.rest();
@@ -30,11 +29,12 @@ pub(super) fn rewrite(mut reply: Reply<'_>, mut out: Writer<'_>) -> Result<(), S
     skip_brokers(&mut reply)?;
     if code == error::NONE {
         let roster = reply.roster()?;
+        let shown = reply.show(&roster)?;
         out.text(&reply.place.service.cluster_id);
-        out.i32(controller(&roster, now));
-        out.count(roster.live(now).count());
-        for broker in roster.live(now) {
-            endpoint(&mut out, broker);
+        out.i32(shown.controller());
+        out.count(shown.selection.listed.len());
+        for broker in &shown.selection.listed {
+            shown.endpoint(&mut out, broker);
             out.null(); // rack
             if version >= 2 {
                 out.bool(false); // fenced

@@ -1,21 +1,20 @@
 //! DescribeTopicPartitions, version 0: leaders, replicas and in-sync replicas become ours as in Metadata; eligible leader
 //! replicas, those last known and offline ones are none. Topics, their ids, errors and the cursor are the upstream's.
+//! Not counted as a placement, as at the listener.
 
-use super::{Reply, one_node};
+use super::{PARTITION_HEAD, Reply, index_in, one_node};
 use crate::kafka::api::Stop;
 use crate::kafka::wire::{Malformed, Reader, Writer};
-
-/// Bytes of a partition before its leader: error and index.
-const PARTITION_HEAD: usize = 6;
+use crate::placement::Leaders;
 
 pub(super) fn rewrite(mut reply: Reply<'_>, mut out: Writer<'_>) -> Result<(), Stop> {
     let roster = reply.roster()?;
-    let leader = reply.leader(&roster)?;
+    let leaders = reply.show(&roster)?.leaders()?;
     reply.copy(&mut out, Reader::i32)?; // throttle time
     let least = 2 + 1 + 16 + 1 + 1 + 4 + 1;
     let topics = reply.copy(&mut out, |body| body.count(least))?.unwrap_or(0);
     for _ in 0..topics {
-        topic(&mut reply, &mut out, leader)?;
+        topic(&mut reply, &mut out, &leaders)?;
     }
     let cursor = reply.copy(&mut out, Reader::i8)?;
     if cursor >= 0 {
@@ -29,14 +28,15 @@ pub(super) fn rewrite(mut reply: Reply<'_>, mut out: Writer<'_>) -> Result<(), S
     Ok(())
 }
 
-fn topic(reply: &mut Reply<'_>, out: &mut Writer<'_>, leader: i32) -> Result<(), Malformed> {
-    let partitions = reply.copy(out, |body| {
+fn topic(reply: &mut Reply<'_>, out: &mut Writer<'_>, leaders: &Leaders) -> Result<(), Malformed> {
+    let (name, partitions) = reply.copy(out, |body| {
         body.i16()?;
-        body.nullable_bytes()?;
+        let name = body.nullable_bytes()?;
         body.skip(16)?; // id
         body.bool()?;
-        body.count(PARTITION_HEAD + 4 + 4 + 5 + 1)
+        Ok((name, body.count(PARTITION_HEAD + 4 + 4 + 5 + 1)?))
     })?;
+    let of_topic = leaders.of_topic(name.unwrap_or_default());
     for _ in 0..partitions.unwrap_or(0) {
         let head: [u8; PARTITION_HEAD] = reply.body.array()?;
         let led = reply.body.i32()? >= 0;
@@ -45,6 +45,7 @@ fn topic(reply: &mut Reply<'_>, out: &mut Writer<'_>, leader: i32) -> Result<(),
             reply.skip_nodes()?;
         }
         reply.body.tags()?;
+        let leader = of_topic.partition(index_in(&head));
         out.raw(&head);
         out.i32(if led { leader } else { -1 });
         out.i32(-1);

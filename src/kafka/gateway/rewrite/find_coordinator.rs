@@ -1,16 +1,18 @@
 //! FindCoordinator, versions 0 to 6: where the upstream found a coordinator, the answer is the agent that has the key by
-//! rendezvous hashing over the group's ready agents, the same at every gateway and listener. Errors stay: who may not
-//! see a group is not told of it here either.
+//! rendezvous hashing over the ready agents that the client is shown, the same at every gateway and listener. Errors
+//! stay: who may not see a group is not told of it here either.
 
-use super::{Reply, endpoint};
+use super::Reply;
 use crate::kafka::api::{Stop, error};
+use crate::kafka::shown::Shown;
 use crate::kafka::wire::{Reader, Writer};
 use crate::placement::{Broker, coordinator};
 
 pub(super) fn rewrite(mut reply: Reply<'_>, mut out: Writer<'_>) -> Result<(), Stop> {
     let version = reply.asked.version;
     let roster = reply.place.service.roster(reply.place.fleet);
-    let eligible = roster.as_ref().map(|roster| roster.eligible(reply.place.now)).unwrap_or_default();
+    let shown = roster.as_ref().and_then(|roster| reply.show(roster).ok());
+    let eligible = shown.as_ref().map(Shown::coordinators).unwrap_or_default();
     let key_type = reply.asked.key_type;
     let choose = |key: &str| coordinator::choose(&eligible, key_type, key.as_bytes());
     if version >= 1 {
@@ -26,7 +28,7 @@ pub(super) fn rewrite(mut reply: Reply<'_>, mut out: Writer<'_>) -> Result<(), S
             reply.body.i32()?;
             let code = reply.body.i16()?;
             let found = if code == error::NONE { choose(key) } else { None };
-            node(&mut out, found);
+            node(&mut out, shown.as_ref().zip(found));
             out.i16(code_of(code, found));
             reply.copy(&mut out, Reader::nullable_bytes)?; // message
             reply.body.tags()?;
@@ -43,7 +45,7 @@ pub(super) fn rewrite(mut reply: Reply<'_>, mut out: Writer<'_>) -> Result<(), S
         reply.body.i32()?;
         reply.body.nullable_bytes()?;
         reply.body.i32()?;
-        node(&mut out, found);
+        node(&mut out, shown.as_ref().zip(found));
     }
     reply.body.tags()?;
     out.no_tags();
@@ -55,9 +57,9 @@ fn code_of(code: i16, found: Option<&Broker>) -> i16 {
     if code == error::NONE && found.is_none() { error::COORDINATOR_NOT_AVAILABLE } else { code }
 }
 
-fn node(out: &mut Writer<'_>, found: Option<&Broker>) {
+fn node(out: &mut Writer<'_>, found: Option<(&Shown<'_, '_>, &Broker)>) {
     match found {
-        Some(broker) => endpoint(out, broker),
+        Some((shown, broker)) => shown.endpoint(out, broker),
         None => {
             out.i32(-1);
             out.text("");

@@ -4,28 +4,26 @@
 //!
 //! A partition that has no leader at the upstream (being created, or broken there) has none here: its error says why.
 //!
-//! One pass: what stands between leaders is copied, and all that a partition says of brokers is one block of bytes that
-//! is the same for every partition of a reply.
+//! One pass: what stands between leaders is copied, and all that a partition says of brokers is one block of bytes, in
+//! which the leader is patched where partitions have leaders of their own.
 
-use super::{Reply, controller, endpoint, one_node};
+use super::{PARTITION_HEAD, Reply, index_in, one_node};
 use crate::kafka::api::Stop;
 use crate::kafka::wire::{Malformed, Reader, Writer};
-
-/// Bytes of a partition before its leader: error and index.
-const PARTITION_HEAD: usize = 6;
+use crate::placement::Leaders;
 
 pub(super) fn rewrite(mut reply: Reply<'_>, mut out: Writer<'_>) -> Result<(), Stop> {
     let version = reply.asked.version;
-    let now = reply.place.now;
     let roster = reply.roster()?;
-    let leader = reply.leader(&roster)?;
+    let shown = reply.show(&roster)?;
+    let leaders = shown.leaders()?;
     if version >= 3 {
         reply.copy(&mut out, Reader::i32)?; // throttle time
     }
     skip_brokers(&mut reply)?;
-    out.count(roster.live(now).count());
-    for broker in roster.live(now) {
-        endpoint(&mut out, broker);
+    out.count(shown.selection.listed.len());
+    for broker in &shown.selection.listed {
+        shown.endpoint(&mut out, broker);
         if version >= 1 {
             out.null(); // rack
         }
@@ -37,14 +35,14 @@ pub(super) fn rewrite(mut reply: Reply<'_>, mut out: Writer<'_>) -> Result<(), S
     }
     if version >= 1 {
         reply.body.i32()?;
-        out.i32(controller(&roster, now));
+        out.i32(shown.controller());
     }
     let least = 2 + 1 + 1; // error, name, partitions
     let topics = reply.copy(&mut out, |body| body.count(least))?.unwrap_or(0);
     out.reserve(reply.body.rest().len());
-    let blocks = Blocks::new(version, leader, out.is_flexible());
+    let mut blocks = Blocks::new(version, out.is_flexible());
     for _ in 0..topics {
-        topic(&mut reply, &mut out, &blocks)?;
+        topic(&mut reply, &mut out, &mut blocks, &leaders)?;
     }
     if (8..=10).contains(&version) {
         reply.copy(&mut out, Reader::i32)?; // the cluster's authorised operations
@@ -54,6 +52,7 @@ pub(super) fn rewrite(mut reply: Reply<'_>, mut out: Writer<'_>) -> Result<(), S
     }
     reply.body.tags()?;
     out.no_tags();
+    shown.count(&leaders);
     Ok(())
 }
 
@@ -71,19 +70,25 @@ fn skip_brokers(reply: &mut Reply<'_>) -> Result<(), Malformed> {
     Ok(())
 }
 
-fn topic(reply: &mut Reply<'_>, out: &mut Writer<'_>, blocks: &Blocks) -> Result<(), Malformed> {
+fn topic(
+    reply: &mut Reply<'_>,
+    out: &mut Writer<'_>,
+    blocks: &mut Blocks,
+    leaders: &Leaders,
+) -> Result<(), Malformed> {
     let version = reply.asked.version;
-    let partitions = reply.copy(out, |body| {
+    let (name, partitions) = reply.copy(out, |body| {
         body.i16()?;
-        body.nullable_bytes()?;
+        let name = body.nullable_bytes()?;
         if version >= 10 {
             body.skip(16)?;
         }
         if version >= 1 {
             body.bool()?;
         }
-        body.count(PARTITION_HEAD + 4)
+        Ok((name, body.count(PARTITION_HEAD + 4)?))
     })?;
+    let of_topic = leaders.of_topic(name.unwrap_or_default());
     for _ in 0..partitions.unwrap_or(0) {
         let head: [u8; PARTITION_HEAD] = reply.body.array()?;
         let leader = reply.body.i32()?;
@@ -97,7 +102,7 @@ fn topic(reply: &mut Reply<'_>, out: &mut Writer<'_>, blocks: &Blocks) -> Result
         }
         reply.body.tags()?;
         out.raw(&head);
-        out.raw(if leader < 0 { &blocks.leaderless } else { &blocks.led });
+        out.raw(blocks.of(leader >= 0, of_topic.partition(index_in(&head))));
     }
     if version >= 8 {
         reply.copy(out, Reader::i32)?; // the topic's authorised operations
@@ -109,31 +114,66 @@ fn topic(reply: &mut Reply<'_>, out: &mut Writer<'_>, blocks: &Blocks) -> Result
 
 /// What a partition says of brokers, from its leader to its end.
 struct Blocks {
-    led: Vec<u8>,
-    leaderless: Vec<u8>,
+    led: Block,
+    leaderless: Block,
 }
 
 impl Blocks {
-    fn new(version: i16, leader: i32, flexible: bool) -> Self {
-        let block = |led: bool| {
-            let mut bytes = Vec::with_capacity(32);
-            let mut writer = Writer::new(&mut bytes, flexible);
-            writer.i32(if led { leader } else { -1 });
-            if version >= 7 {
-                writer.i32(-1); // epoch
+    fn new(version: i16, flexible: bool) -> Self {
+        Self { led: Block::new(version, flexible, true), leaderless: Block::new(version, flexible, false) }
+    }
+
+    /// The bytes of a partition that `leader` would lead, if it has a leader.
+    fn of(&mut self, led: bool, leader: i32) -> &[u8] {
+        let block = if led { &mut self.led } else { &mut self.leaderless };
+        block.patch(leader)
+    }
+}
+
+/// One of them, and where node ids stand in it.
+struct Block {
+    bytes: Vec<u8>,
+    node: i32,
+    places: Vec<usize>,
+}
+
+impl Block {
+    fn new(version: i16, flexible: bool, led: bool) -> Self {
+        let node = -1;
+        let mut bytes = Vec::with_capacity(32);
+        let mut places = Vec::with_capacity(3);
+        let mut writer = Writer::new(&mut bytes, flexible);
+        if led {
+            places.push(writer.len());
+        }
+        writer.i32(-1);
+        if version >= 7 {
+            writer.i32(-1); // epoch
+        }
+        one_node(&mut writer, node); // replicas
+        places.push(writer.len() - 4);
+        if led {
+            one_node(&mut writer, node); // in sync
+            places.push(writer.len() - 4);
+        } else {
+            writer.count(0);
+        }
+        if version >= 5 {
+            writer.count(0); // offline replicas
+        }
+        writer.no_tags();
+        Self { bytes, node, places }
+    }
+
+    fn patch(&mut self, node: i32) -> &[u8] {
+        if self.node != node {
+            self.node = node;
+            for at in &self.places {
+                if let Some(place) = self.bytes.get_mut(*at..*at + 4) {
+                    place.copy_from_slice(&node.to_be_bytes());
+                }
             }
-            one_node(&mut writer, leader);
-            if led {
-                one_node(&mut writer, leader);
-            } else {
-                writer.count(0);
-            }
-            if version >= 5 {
-                writer.count(0); // offline replicas
-            }
-            writer.no_tags();
-            bytes
-        };
-        Self { led: block(true), leaderless: block(false) }
+        }
+        &self.bytes
     }
 }

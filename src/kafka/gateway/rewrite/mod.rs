@@ -19,9 +19,10 @@ use super::versions::Discovery;
 use crate::kafka::api::Stop;
 use crate::kafka::frame;
 use crate::kafka::service::Service;
+use crate::kafka::shown::Shown;
 use crate::kafka::wire::{Malformed, Reader, Writer};
 use crate::model::{Fleet, Moment};
-use crate::placement::{Broker, Client, Roster};
+use crate::placement::{Client, Roster};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -87,18 +88,13 @@ struct Reply<'a> {
 impl<'a> Reply<'a> {
     /// The group's agents, of which at least one lives.
     fn roster(&self) -> Result<Arc<Roster>, Stop> {
-        match self.place.service.roster(self.place.fleet) {
-            Some(roster) if roster.live(self.place.now).next().is_some() => Ok(roster),
-            None if !self.place.fleet.is_synced() => Err(Stop::NotSynced),
-            _ => Err(Stop::NoAgent),
-        }
+        self.place.service.live_roster(self.place.fleet, self.place.now)
     }
 
-    /// The node id of the agent that leads all partitions of this reply.
-    fn leader(&self, roster: &Roster) -> Result<i32, Stop> {
+    /// What the client is shown of a roster: the same as by a bootstrap listener.
+    fn show<'r>(&self, roster: &'r Roster) -> Result<Shown<'a, 'r>, Stop> {
         let client = Client { source: self.place.source.to_canonical(), id: self.asked.client.as_deref() };
-        let lead = self.place.service.lead(roster, client, self.place.now).ok_or(Stop::NoAgent)?;
-        Ok(lead.broker.node_id)
+        self.place.service.show(roster, client, self.place.now)
     }
 
     /// Copies what `read` reads, as it is.
@@ -120,20 +116,16 @@ impl<'a> Reply<'a> {
     }
 }
 
+/// Bytes of a partition before its leader: error and index.
+const PARTITION_HEAD: usize = 6;
+
+/// The index in the bytes of a partition before its leader.
+fn index_in([_, _, index @ ..]: &[u8; PARTITION_HEAD]) -> u32 {
+    u32::from_be_bytes(*index)
+}
+
 /// Writes an array of one node.
 fn one_node(out: &mut Writer<'_>, node: i32) {
     out.count(1);
     out.i32(node);
-}
-
-/// The node id of the group's controller.
-fn controller(roster: &Roster, now: Moment) -> i32 {
-    roster.controller(now).map_or(-1, |broker| broker.node_id)
-}
-
-/// Writes node id, host and port.
-fn endpoint(out: &mut Writer<'_>, broker: &Broker) {
-    out.i32(broker.node_id);
-    out.text(&broker.host);
-    out.i32(i32::from(broker.port));
 }
