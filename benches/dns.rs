@@ -1,11 +1,12 @@
 //! What an answer costs. Nothing here fails for being slow; only an allocation per query is an error.
 //!
 //! `cargo bench --bench dns` asserts that no query allocates (20,000 varied ones through the UDP handler's code) and
-//! prints nanoseconds per answer by kind of name. Two more modes, on the same binary (its path is printed):
+//! prints nanoseconds per answer by kind of name. Three more modes, on the same binary (its path is printed):
 //!
 //! - `dns --callgrind 20000`: a loop of A queries of a group of 8 agents, for counting instructions per answer:
 //!   `valgrind --tool=callgrind --callgrind-out-file=/dev/null --toggle-collect='*measured_loop*' BINARY --callgrind 20000`
 //!   and divide "Collected" by 20000.
+//! - `dns --echo 127.0.0.1:5300`: the bare batched echo by itself, until it is killed (`scripts/bench-dns` asks it).
 //! - `dns --load 5`: the real server with one worker, loaded by dnsperf (Debian: dnsperf) for 5 seconds, beside a bare
 //!   batched echo in the same run: answers per second, user and system CPU per answer, allocations per answer.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
@@ -66,6 +67,7 @@ fn main() {
             );
         }
         Some("--load") => load(number(1, 5)),
+        Some("--echo") => echo(arguments.get(1).expect("an address").parse().expect("an address")),
         _ => {
             let bench = Bench::new();
             no_allocation(&bench);
@@ -258,6 +260,11 @@ impl Service for Echo {
     }
     fn receive_failed(&mut self, _: &std::io::Error) {}
     fn not_sent(&mut self, _: u64) {}
+}
+
+fn echo(address: SocketAddr) {
+    let socket = udp::bind(address, 1).unwrap().remove(0);
+    udp::serve(&socket, SIZES, &AtomicBool::new(false), &mut Echo).unwrap();
 }
 
 fn load(seconds: u64) {

@@ -1,4 +1,4 @@
-//! hickory-server as a peer of `scripts/bench peers`: one zone in memory, one UDP socket, one thread.
+//! hickory-server as a peer of `scripts/bench-dns`: one zone in memory, one UDP socket, one thread.
 //!
 //! `hickory-peer PORT ADDRESS...`: serves A records of `vpc-1.prod.kafka.example` on 127.0.0.1.
 
