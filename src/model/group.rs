@@ -3,10 +3,13 @@
 
 use super::agent::{Agent, State};
 use super::ids::{AgentId, Cluster, GroupName, Label, Zone};
-use super::liveness::{Lease, Moment};
+use super::liveness::{Horizon, Lease, Moment};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
+
+/// Groups of more agents have no horizon: to find one would take longer than looking at a sample's leases does.
+const HORIZON_AGENTS: usize = 64;
 
 /// An agent that is gone, whose own name still resolves for a while (clients may hold the name).
 #[derive(Clone, Debug)]
@@ -30,6 +33,7 @@ pub struct AddressSlot<'a, const N: usize> {
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses<'a, const N: usize> {
     agents: &'a [Arc<Agent>],
+    horizon: &'a Horizon,
     table: &'a Table<N>,
 }
 
@@ -37,6 +41,7 @@ pub struct Addresses<'a, const N: usize> {
 #[derive(Clone, Copy, Debug)]
 pub struct ReadyAddresses<'a, const N: usize> {
     agents: &'a [Arc<Agent>],
+    horizon: &'a Horizon,
     slots: &'a [Slot<N>],
     prime: u64,
 }
@@ -44,7 +49,8 @@ pub struct ReadyAddresses<'a, const N: usize> {
 impl<'a, const N: usize> Addresses<'a, N> {
     /// Every address of every ready agent.
     pub fn all(&self) -> ReadyAddresses<'a, N> {
-        ReadyAddresses { agents: self.agents, slots: &self.table.slots, prime: self.table.prime }
+        let Self { agents, horizon, table } = *self;
+        ReadyAddresses { agents, horizon, slots: &table.slots, prime: table.prime }
     }
 
     /// Those of the agents of one zone; empty for an unknown zone.
@@ -53,7 +59,8 @@ impl<'a, const N: usize> Addresses<'a, N> {
         let part =
             zones.binary_search_by(|part| part.zone.as_str().cmp(zone)).ok().and_then(|at| zones.get(at));
         let slots = part.and_then(|part| self.table.slots.get(part.range.clone())).unwrap_or_default();
-        ReadyAddresses { agents: self.agents, slots, prime: part.map_or(2, |part| part.prime) }
+        let (agents, horizon) = (self.agents, self.horizon);
+        ReadyAddresses { agents, horizon, slots, prime: part.map_or(2, |part| part.prime) }
     }
 }
 
@@ -72,6 +79,16 @@ impl<'a, const N: usize> ReadyAddresses<'a, N> {
     pub fn any_live(&self, now: Moment) -> bool {
         let agents = self.slots.iter().filter_map(|slot| self.agents.get(slot.agent as usize));
         agents.map(|agent| &agent.lease).any(|lease| lease.is_live(now))
+    }
+
+    /// Whether the lease of every ready agent of the group runs for `millis` more. `false` may also mean that it is not
+    /// known: then look at each.
+    pub fn all_run_for(&self, now: Moment, millis: u64) -> bool {
+        if self.agents.len() > HORIZON_AGENTS {
+            return false;
+        }
+        let ready = || self.agents.iter().filter(|agent| agent.record.state == State::Ready);
+        self.horizon.left(now, millis.max(1), || ready().map(|agent| &agent.lease)) >= millis.max(1)
     }
 
     /// Visits every address once, in an order that `entropy` decides.
@@ -100,10 +117,9 @@ impl<'a, const N: usize> Walk<'a, N> {
     }
 }
 
-impl<'a, const N: usize> Iterator for Walk<'a, N> {
-    type Item = AddressSlot<'a, N>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+impl<'a, const N: usize> Walk<'a, N> {
+    /// The next address, its lease unseen.
+    fn step(&mut self) -> Option<&'a Slot<N>> {
         while self.steps_left > 0 {
             self.steps_left -= 1;
             let here = self.of.slots.get(self.at as usize);
@@ -111,12 +127,26 @@ impl<'a, const N: usize> Iterator for Walk<'a, N> {
             if self.at >= self.of.prime {
                 self.at -= self.of.prime;
             }
-            if let Some(Slot { octets, agent }) = here {
-                let agent = self.of.agents.get(*agent as usize)?;
-                return Some(AddressSlot { octets, lease: &agent.lease });
+            if here.is_some() {
+                return here;
             }
         }
         None
+    }
+
+    /// The addresses alone, for when [`ReadyAddresses::all_run_for`] has said enough of the leases.
+    pub fn octets(mut self) -> impl Iterator<Item = &'a [u8; N]> {
+        std::iter::from_fn(move || self.step().map(|slot| &slot.octets))
+    }
+}
+
+impl<'a, const N: usize> Iterator for Walk<'a, N> {
+    type Item = AddressSlot<'a, N>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Slot { octets, agent } = self.step()?;
+        let agent = self.of.agents.get(*agent as usize)?;
+        Some(AddressSlot { octets, lease: &agent.lease })
     }
 }
 
@@ -203,6 +233,7 @@ pub struct Group {
     departed: Box<[Departed]>,
     v4: Table<4>,
     v6: Table<16>,
+    horizon: Horizon,
     /// Found when it is first asked for: most groups offer what every group offers, and nobody asks.
     services: OnceLock<Box<[Label]>>,
 }
@@ -219,7 +250,7 @@ impl Group {
         agents.sort_by(|a, b| a.key.agent.cmp(&b.key.agent));
         let (v4, v6) = lay_out(&agents);
         let (agents, departed, services) = (agents.into(), departed.into(), OnceLock::new());
-        Self { cluster, name, version, agents, departed, v4, v6, services }
+        Self { cluster, name, version, agents, departed, v4, v6, horizon: Horizon::default(), services }
     }
 
     /// Every service that an agent of the group offers, or offered before it left, sorted.
@@ -254,12 +285,12 @@ impl Group {
 
     /// IPv4 addresses of ready agents.
     pub fn v4(&self) -> Addresses<'_, 4> {
-        Addresses { agents: &self.agents, table: &self.v4 }
+        Addresses { agents: &self.agents, horizon: &self.horizon, table: &self.v4 }
     }
 
     /// IPv6 addresses of ready agents.
     pub fn v6(&self) -> Addresses<'_, 16> {
-        Addresses { agents: &self.agents, table: &self.v6 }
+        Addresses { agents: &self.agents, horizon: &self.horizon, table: &self.v6 }
     }
 
     /// The agent of exactly this id, live or not, departed ones (while their name resolves at `now`) included.

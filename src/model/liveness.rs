@@ -2,7 +2,7 @@
 //! a [`Source`] is the registry that it came from, whose clock stands still while that registry is out of reach.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A point on our own monotonic clock: milliseconds since a start that only [`crate::clock`] knows. Never zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +43,8 @@ pub struct Source {
     heard_at: AtomicU64,
     /// Why it can't be followed, for people. No answer reads it.
     trouble: Mutex<Option<String>>,
+    /// How many times one of its leases was made to end earlier: a [`Horizon`] from before such a time is void.
+    shortenings: AtomicU64,
 }
 
 /// How far (ms) leases run on after a registry last spoke. It speaks several times in that time unless something is
@@ -59,6 +61,7 @@ impl Source {
             stale_max: stale_max_millis,
             heard_at: AtomicU64::new(0),
             trouble: Mutex::default(),
+            shortenings: AtomicU64::new(0),
         })
     }
 
@@ -150,7 +153,11 @@ impl Lease {
 
     /// Moves the end, in either direction.
     pub fn renew(&self, deadline: Moment) {
-        self.deadline.store(deadline.millis(), Ordering::Relaxed);
+        let before = self.deadline.swap(deadline.millis(), Ordering::Relaxed);
+        if deadline.millis() < before {
+            // After the store, so that whoever sees the old count may hold the old end, and nobody else.
+            self.source.shortenings.fetch_add(1, Ordering::Release);
+        }
     }
 
     /// When it ends, on the source's clock.
@@ -174,6 +181,46 @@ impl Lease {
     }
 }
 
+/// Until when all leases of a group run at least: what an answer looks at instead of each of them, which lie all over
+/// the memory of a large fleet (a cache miss or two per agent). Renewals only move leases further, so a horizon once
+/// found stays true until it is passed, or until a lease of the same source was made to end earlier.
+#[derive(Debug, Default)]
+pub struct Horizon {
+    /// The source of all the leases; `None` inside if they have several, so that no one clock counts.
+    source: OnceLock<Option<Arc<Source>>>,
+    /// The source's shortenings ([`Horizon::EPOCHS`] above) and the earliest deadline (below); 0 while unknown.
+    known: AtomicU64,
+}
+
+impl Horizon {
+    /// Bits of the deadline: 34 years of milliseconds.
+    const MILLIS: u32 = 40;
+
+    /// Milliseconds that every one of `leases` runs on at `now`, at least; 0 if that is not known. Looks at each lease only
+    /// if what is known is less than `enough`.
+    pub fn left<'a, I>(&self, now: Moment, enough: u64, leases: impl Fn() -> I) -> u64
+    where
+        I: Iterator<Item = &'a Arc<Lease>>,
+    {
+        let find = || {
+            let source = leases().next()?.source();
+            leases().all(|lease| Arc::ptr_eq(lease.source(), source)).then(|| Arc::clone(source))
+        };
+        let Some(source) = self.source.get_or_init(find) else { return 0 };
+        let epoch = source.shortenings.load(Ordering::Acquire) << Self::MILLIS;
+        let time = source.effective(now).millis();
+        let known = self.known.load(Ordering::Relaxed);
+        let below = (1 << Self::MILLIS) - 1;
+        let left = (known & below).saturating_sub(time);
+        if known & !below == epoch && left >= enough {
+            return left;
+        }
+        let earliest = leases().map(|lease| lease.deadline().millis()).min().unwrap_or(0).min(below);
+        self.known.store(epoch | earliest, Ordering::Relaxed);
+        earliest.saturating_sub(time)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +237,28 @@ mod tests {
         assert_eq!(lease.connections(), Some(u64::MAX - 1));
         lease.report(None);
         assert_eq!(lease.connections(), None);
+    }
+
+    #[test]
+    fn a_horizon_holds_until_it_is_passed_or_a_lease_is_cut_short() {
+        let source = Source::new("test", 10_000);
+        let leases: Vec<Arc<Lease>> =
+            [9_000, 5_000, 7_000].map(|end| Lease::new(Moment::from_millis(end), Arc::clone(&source))).into();
+        let horizon = Horizon::default();
+        let left = |millis, enough| horizon.left(Moment::from_millis(millis), enough, || leases.iter());
+        assert_eq!((left(1_000, 3_000), left(2_000, 3_000)), (4_000, 3_000));
+        leases.iter().for_each(|lease| lease.renew(Moment::from_millis(20_000)));
+        assert_eq!(left(2_000, 3_000), 3_000, "what is known is enough: nobody is asked");
+        assert_eq!(left(2_001, 3_000), 17_999, "too little is known: all are asked");
+        leases[2].renew(Moment::from_millis(6_000));
+        assert_eq!(left(3_000, 1_000), 3_000, "one was cut short");
+        assert_eq!(left(7_000, 1_000), 0, "and is over");
+        source.freeze(Moment::from_millis(5_000));
+        assert_eq!(left(9_000, 500), 1_000, "time stands still for all of them");
+        let other = Lease::new(Moment::from_millis(99_000), Source::new("other", 10_000));
+        let two = [Arc::clone(&leases[0]), other];
+        assert_eq!(Horizon::default().left(Moment::from_millis(1), 1, || two.iter()), 0, "two clocks");
+        assert_eq!(Horizon::default().left(Moment::from_millis(1), 1, || leases[..0].iter()), 0);
     }
 
     #[test]

@@ -25,6 +25,13 @@ impl<const N: usize> Sample<N> {
     pub fn draw(from: ReadyAddresses<'_, N>, most: usize, ttl: u32, now: Moment, entropy: u64) -> Self {
         let mut sample = Self::new(ttl);
         let mut places = sample.octets.get_mut(..most.min(limits::SAMPLE.max)).unwrap_or_default().iter_mut();
+        if from.all_run_for(now, u64::from(ttl) * 1_000) {
+            for (place, octets) in places.zip(from.walk(entropy).octets()) {
+                *place = *octets;
+                sample.len += 1;
+            }
+            return sample;
+        }
         let (mut len, mut shortest) = (0, u64::MAX);
         for slot in from.walk(entropy) {
             let left = slot.lease.left(now);
