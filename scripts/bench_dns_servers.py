@@ -3,6 +3,7 @@ records, with one worker. Theirs is static data; ours comes from heartbeats."""
 
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -32,9 +33,16 @@ def find(tool):
 
 
 def free_port():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.bind(("127.0.0.1", 0))
-        return udp.getsockname()[1]
+    """A port that is free over UDP and TCP, below those that the system gives to whoever connects."""
+    for port in random.sample(range(20_000, 32_000), 1_000):
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+                udp.bind(("127.0.0.1", port))
+                tcp.bind(("127.0.0.1", port))
+                return port
+        except OSError:
+            continue
+    raise Absent("no port is free")
 
 
 def configure(folder, port, admin, registry="memory:", zone=""):
