@@ -393,6 +393,20 @@ pub mod tls {
     pub const FIRST_BYTES: usize = 16;
 }
 
+/// Bounds of reading the configuration again.
+pub mod reload {
+    use super::{Bound, Duration};
+
+    /// How often the files are looked at (a stat each, no read). A change is taken at the second look that finds it, so
+    /// that a file that is being written is not; 0 is never, for those who would rather send SIGHUP.
+    pub const INTERVAL: Bound<Duration> =
+        Bound { default: Duration::from_secs(2), min: Duration::ZERO, max: Duration::from_secs(3600) };
+    /// Longest reason of a refusal that `/ready` shows; the log has all of it.
+    pub const REASON_CHARS: usize = 2_000;
+    /// Requests to reload that wait: any number of signals during a reload asks for one more.
+    pub const REQUESTS: usize = 1;
+}
+
 /// Bounds of the PROXY protocol (HAProxy's specification, versions 1 and 2).
 pub mod proxy {
     use super::{Bound, Duration};

@@ -7,9 +7,11 @@
 
 use super::answer::Refusal;
 use crate::model::{Cluster, GroupName};
+use arc_swap::{ArcSwap, Guard};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// A token and what it allows.
 #[derive(Clone)]
@@ -77,9 +79,29 @@ impl fmt::Display for Scope {
     }
 }
 
+/// The gate in use; a reload replaces it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Access(Arc<ArcSwap<Gate>>);
+
+impl Access {
+    /// Begins with this gate.
+    pub fn new(gate: Gate) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(gate)))
+    }
+
+    pub(super) fn load(&self) -> Guard<Arc<Gate>> {
+        self.0.load()
+    }
+
+    /// From now on, requests pass this gate.
+    pub fn replace(&self, gate: Gate) {
+        self.0.store(Arc::new(gate));
+    }
+}
+
 /// Decides over requests.
 #[derive(Clone, Debug)]
-pub(super) struct Gate {
+pub struct Gate {
     pub(super) tokens: Vec<Token>,
     pub(super) public_read: bool,
     pub(super) hosts: Vec<String>,

@@ -37,7 +37,7 @@ pub(super) async fn put(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     let key = key(&names)?;
-    let caller = shared.gate.write(&headers, &uri, key.cluster.as_str(), key.group.as_str())?;
+    let caller = shared.access.load().write(&headers, &uri, key.cluster.as_str(), key.group.as_str())?;
     let lease = lease(asked.lease.as_deref(), &headers)?;
     let body = body.map_err(|rejection| unreadable(&rejection))?;
     let text = std::str::from_utf8(&body).map_err(|_| {
@@ -60,7 +60,7 @@ pub(super) async fn delete(
     uri: Uri,
 ) -> Result<Response, Refusal> {
     let key = key(&names)?;
-    let caller = shared.gate.write(&headers, &uri, key.cluster.as_str(), key.group.as_str())?;
+    let caller = shared.access.load().write(&headers, &uri, key.cluster.as_str(), key.group.as_str())?;
     match shared.registry.remove(&key).await.map_err(failed)? {
         true => {
             tracing::info!(agent = %key, token = caller.name, "agent removed over HTTP");

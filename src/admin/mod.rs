@@ -3,12 +3,14 @@
 
 mod answer;
 pub mod auth;
+mod config;
 pub mod fleet;
 mod heartbeat;
 pub mod readiness;
 mod routes;
 
-pub use auth::{Scope, Token};
+pub use auth::{Access, Gate, Scope, Token};
+pub use config::{ConfigFailure, ConfigState};
 pub use readiness::{Latch, Readiness};
 
 use crate::clock::Clock;
@@ -26,6 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How the admin API is served.
@@ -41,6 +44,8 @@ pub struct Settings {
     pub hosts: Vec<String>,
     /// Open connections.
     pub connections: usize,
+    /// What `/ready` says of the configuration in use.
+    pub config: Option<watch::Receiver<ConfigState>>,
     /// How long a request's head may take, and how long an idle connection is kept.
     pub head_time: Duration,
 }
@@ -53,8 +58,28 @@ impl Default for Settings {
             public_read: false,
             hosts: Vec::new(),
             connections: limits::CONNECTIONS.default,
+            config: None,
             head_time: limits::HEAD_TIME,
         }
+    }
+}
+
+impl Settings {
+    /// Who may do what, if that is safe.
+    pub fn gate(&self) -> Result<Gate, Error> {
+        let listen = self.listen;
+        if self.tokens.is_empty() && !listen.ip().to_canonical().is_loopback() {
+            return Err(Error::Open(listen));
+        }
+        if let Some(weak) = self.tokens.iter().find(|token| token.secret.len() < limits::TOKEN_BYTES) {
+            return Err(Error::WeakToken(weak.name.clone(), limits::TOKEN_BYTES));
+        }
+        for (at, token) in self.tokens.iter().enumerate() {
+            if let Some(other) = self.tokens.iter().take(at).find(|other| other.secret == token.secret) {
+                return Err(Error::SameToken(other.name.clone(), token.name.clone()));
+            }
+        }
+        Ok(Gate { tokens: self.tokens.clone(), public_read: self.public_read, hosts: self.hosts.clone() })
     }
 }
 
@@ -96,34 +121,27 @@ impl Server {
         telemetry: Telemetry,
         readiness: Readiness,
     ) -> Result<Self, Error> {
-        let listen = settings.listen;
-        if settings.tokens.is_empty() && !listen.ip().to_canonical().is_loopback() {
-            return Err(Error::Open(listen));
-        }
-        if let Some(weak) = settings.tokens.iter().find(|token| token.secret.len() < limits::TOKEN_BYTES) {
-            return Err(Error::WeakToken(weak.name.clone(), limits::TOKEN_BYTES));
-        }
-        for (at, token) in settings.tokens.iter().enumerate() {
-            if let Some(other) = settings.tokens.iter().take(at).find(|other| other.secret == token.secret) {
-                return Err(Error::SameToken(other.name.clone(), token.name.clone()));
-            }
-        }
+        let (listen, gate) = (settings.listen, settings.gate()?);
         let listener = tcp::bind(listen).map_err(|error| Error::Bind(listen, error))?;
         let address = listener.local_addr().map_err(|error| Error::Bind(listen, error))?;
-        let gate =
-            auth::Gate { tokens: settings.tokens, public_read: settings.public_read, hosts: settings.hosts };
         let limits = tcp::Limits {
             connections: settings.connections,
             per_source: settings.connections.min(limits::PER_SOURCE),
             ..tcp::Limits::default()
         };
-        let shared = Arc::new(routes::Shared { view, clock, registry, telemetry, readiness, gate });
+        let (access, config) = (Access::new(gate), settings.config);
+        let shared = Arc::new(routes::Shared { view, clock, registry, telemetry, readiness, access, config });
         Ok(Self { listener, address, limits, head_time: settings.head_time, shared })
     }
 
     /// Where it listens, with the port that it got.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Who may do what, to be replaced while the server runs.
+    pub fn access(&self) -> Access {
+        self.shared.access.clone()
     }
 
     /// Serves until `stop`, then lets requests finish for a bounded time.

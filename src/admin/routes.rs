@@ -1,7 +1,8 @@
 //! The routes. Every request passes [`respond`]: a deadline, one count, hardened headers.
 
 use super::answer::{Refusal, harden, json_answer, with_type};
-use super::auth::Gate;
+use super::auth::Access;
+use super::config::ConfigState;
 use super::fleet;
 use super::heartbeat;
 use super::readiness::Readiness;
@@ -19,6 +20,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use serde_json::json;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// What handlers share.
 pub(super) struct Shared {
@@ -27,7 +29,8 @@ pub(super) struct Shared {
     pub(super) registry: Registry,
     pub(super) telemetry: Telemetry,
     pub(super) readiness: Readiness,
-    pub(super) gate: Gate,
+    pub(super) access: Access,
+    pub(super) config: Option<watch::Receiver<ConfigState>>,
 }
 
 /// What `GET /` and a wrong path list.
@@ -115,7 +118,8 @@ async fn live() -> Response {
 }
 
 /// Ready when every latch is set and the registry was read once. A registry that is lost later does not make the
-/// server unready: it keeps answering, and says here that it is stale.
+/// server unready: it keeps answering, and says here that it is stale. Nor does a configuration that was refused: the
+/// one before it is in use.
 async fn ready(State(shared): S) -> Response {
     let fleet = shared.view.load();
     let now = shared.clock.now();
@@ -138,7 +142,10 @@ async fn ready(State(shared): S) -> Response {
         .collect();
     let (done, missing): (Vec<_>, Vec<_>) = latches.into_iter().partition(|latch| latch.ready);
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({ "ready": missing.is_empty(), "missing": missing, "done": done, "stale": stale });
+    let mut body = json!({ "ready": missing.is_empty(), "missing": missing, "done": done, "stale": stale });
+    if let (Some(config), Some(body)) = (&shared.config, body.as_object_mut()) {
+        body.insert("config".to_owned(), config.borrow().shown());
+    }
     json_answer(status, &body)
 }
 
@@ -154,7 +161,7 @@ async fn metrics(State(shared): S) -> Response {
 }
 
 async fn clusters(State(shared): S, headers: HeaderMap, uri: Uri) -> Result<Response, Refusal> {
-    let caller = shared.gate.read(&headers, &uri)?;
+    let caller = shared.access.load().read(&headers, &uri)?;
     let fleet = fleet::fleet(&shared.view.load(), &caller.scope, None, shared.clock.now());
     Ok(json_answer(StatusCode::OK, &fleet))
 }
@@ -166,7 +173,7 @@ async fn cluster(
     uri: Uri,
 ) -> Result<Response, Refusal> {
     let name = name.to_ascii_lowercase();
-    let caller = shared.gate.read_of(&headers, &uri, &name, None)?;
+    let caller = shared.access.load().read_of(&headers, &uri, &name, None)?;
     let fleet = fleet::fleet(&shared.view.load(), &caller.scope, Some(&name), shared.clock.now());
     match fleet.clusters.is_empty() {
         true => Err(not_known("cluster", &name, "clusters are listed at /v1/clusters")),
@@ -181,7 +188,7 @@ async fn group(
     uri: Uri,
 ) -> Result<Response, Refusal> {
     let (cluster, group) = (cluster.to_ascii_lowercase(), group.to_ascii_lowercase());
-    shared.gate.read_of(&headers, &uri, &cluster, Some(&group))?;
+    shared.access.load().read_of(&headers, &uri, &cluster, Some(&group))?;
     match shared.view.load().group(&cluster, &group) {
         Some(found) => Ok(json_answer(StatusCode::OK, &fleet::group(found, shared.clock.now()))),
         None => Err(not_known("group", &format!("{cluster}/{group}"), "groups are listed at /v1/clusters")),
@@ -195,7 +202,7 @@ async fn agent(
     uri: Uri,
 ) -> Result<Response, Refusal> {
     let [cluster, group, id] = [cluster, group, id].map(|name| name.to_ascii_lowercase());
-    shared.gate.read_of(&headers, &uri, &cluster, Some(&group))?;
+    shared.access.load().read_of(&headers, &uri, &cluster, Some(&group))?;
     let now = shared.clock.now();
     let fleet = shared.view.load();
     let found = fleet

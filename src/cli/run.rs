@@ -5,12 +5,15 @@ use super::banner;
 use super::failure::{CONFIG, Failure, UNAVAILABLE, complain};
 use super::log;
 use crate::config::{self, Config, Environment};
-use crate::server::{self, DemoOptions};
+use crate::limits::reload as limits;
+use crate::server::notify::Notifier;
+use crate::server::{self, DemoOptions, reload};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Exit code of a process that a second signal ended, as shells count it (128 + SIGINT).
@@ -28,9 +31,14 @@ pub(super) fn serve(
         tracing::warn!(place = warning.place, hint = warning.hint, "{}", warning.message);
     }
     let next = format!("fingerpost check --config {}", arguments.config.display());
-    until_signal(|stop| async move {
-        let server = server::start(&config).await?;
+    let file = reload::File { path: arguments.config.clone(), environment: environment.clone() };
+    let notifier = Notifier::of(environment);
+    let (hangups, requests) = mpsc::channel(limits::REQUESTS);
+    until_told(Some(hangups), |stop| async move {
+        let mut server = server::start(&config).await?;
         super::print(&banner::serving(&server.addresses));
+        server.tell(notifier);
+        server.reload_from(file, config, requests);
         server.run(stop).await;
         Ok(())
     })?
@@ -96,13 +104,24 @@ pub(super) fn until_signal<F, T>(work: impl FnOnce(CancellationToken) -> F) -> R
 where
     F: Future<Output = T>,
 {
+    until_told(None, work)
+}
+
+/// The same; with `hangups`, SIGHUP is a message there and no reason to stop.
+fn until_told<F, T>(
+    hangups: Option<mpsc::Sender<()>>,
+    work: impl FnOnce(CancellationToken) -> F,
+) -> Result<T, Failure>
+where
+    F: Future<Output = T>,
+{
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
         Failure::from(UNAVAILABLE, &error).next("look at the limits of threads and open files")
     })?;
     let outcome = runtime.block_on(async {
         let stop = CancellationToken::new();
         let signals = Signals::listen().map_err(|error| Failure::from(UNAVAILABLE, &error))?;
-        tokio::spawn(signals.watch(stop.clone()));
+        tokio::spawn(signals.watch(hangups, stop.clone()));
         Ok(work(stop).await)
     });
     // What still runs has had its time to finish.
@@ -125,20 +144,26 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-            // The terminal is gone.
-            _ = self.hangup.recv() => "SIGHUP",
+    async fn next(&mut self, hangups: Option<&mpsc::Sender<()>>) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hangup.recv() => match hangups {
+                    // One that waits already asks for the same.
+                    Some(hangups) => _ = hangups.try_send(()),
+                    // The terminal is gone.
+                    None => return "SIGHUP",
+                },
+            }
         }
     }
 
-    async fn watch(mut self, stop: CancellationToken) {
-        let name = self.next().await;
+    async fn watch(mut self, hangups: Option<mpsc::Sender<()>>, stop: CancellationToken) {
+        let name = self.next(hangups.as_ref()).await;
         tracing::info!(signal = name, "stopping: what is under way may finish; a second signal ends at once");
         stop.cancel();
-        self.next().await;
+        self.next(hangups.as_ref()).await;
         std::process::exit(INTERRUPTED);
     }
 }

@@ -13,6 +13,7 @@ const OF_COMMANDS: [&str; 3] = ["FINGERPOST_SERVER", "FINGERPOST_TOKEN", "FINGER
 pub struct Environment {
     ours: BTreeMap<String, String>,
     no_color: bool,
+    notify_socket: Option<String>,
 }
 
 impl Environment {
@@ -30,6 +31,8 @@ impl Environment {
             match name.as_str() {
                 // https://no-color.org: present and not empty.
                 "NO_COLOR" => environment.no_color = !value.is_empty(),
+                // sd_notify(3)
+                "NOTIFY_SOCKET" => environment.notify_socket = Some(value).filter(|path| !path.is_empty()),
                 _ if name.starts_with(PREFIX) && !value.is_empty() => {
                     environment.ours.insert(name, value);
                 }
@@ -47,6 +50,11 @@ impl Environment {
     /// Whether output shall do without colours.
     pub fn no_color(&self) -> bool {
         self.no_color
+    }
+
+    /// Where a service manager wants to be told that we are ready.
+    pub fn notify_socket(&self) -> Option<&str> {
+        self.notify_socket.as_deref()
     }
 
     /// Variables of our prefix that nothing reads.

@@ -2,7 +2,7 @@
 //! messages, `examples/fingerpost.toml` and `docs/config.md` all follow this table.
 
 use super::value::Kind;
-use crate::limits::{admin, dns, kafka, registry, tcp, tls};
+use crate::limits::{admin, dns, kafka, registry, reload, tcp, tls};
 
 /// A section: `[name]`, or `[[name]]` if it may be repeated.
 #[derive(Debug)]
@@ -114,6 +114,7 @@ pub const SECTIONS: &[Section] = &[
         meaning: "A bearer token with rights of its own. Several may be valid at once.",
         keys: TOKEN,
     },
+    Section { name: "process", repeated: false, meaning: "The process: reload and restart.", keys: PROCESS },
     Section { name: "log", repeated: false, meaning: "Logs go to standard error.", keys: LOG },
 ];
 
@@ -495,6 +496,13 @@ const TOKEN: &[Key] = &[
     key("group", Kind::Group, Absent("\"vpc-1\""), "Only this group of the cluster."),
     key("write", Kind::Flag, Is("false"), "May write and remove agents' records, not only read."),
 ];
+
+const PROCESS: &[Key] = &[key(
+    "watch",
+    Kind::time(&reload::INTERVAL),
+    Is("\"2s\""),
+    "How often this file, zone files and token files are looked at; a change is taken as SIGHUP would. `\"0s\"`: by SIGHUP only.",
+)];
 
 const LOG: &[Key] = &[
     from(

@@ -10,6 +10,7 @@ mod node;
 mod problem;
 mod read;
 pub mod reference;
+pub mod reload;
 mod resolve;
 mod secret;
 mod value;
@@ -42,6 +43,8 @@ pub struct Config {
     pub kafka: Kafka,
     /// The HTTP front.
     pub admin: Admin,
+    /// The process.
+    pub process: Process,
     /// Logs.
     pub log: Log,
     /// Every value with its origin, in the order of [`keys::SECTIONS`]; secrets are not shown.
@@ -212,6 +215,13 @@ pub struct TokenConfig {
     pub group: Option<GroupName>,
     /// Whether it may write.
     pub write: bool,
+}
+
+/// `[process]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// How often files are looked at for changes; zero is never.
+    pub watch: Duration,
 }
 
 /// `[log]`.
@@ -552,6 +562,7 @@ listen = "127.0.0.1:8053"
         assert_eq!(config.kafka.per_source, limits::tcp::PER_SOURCE.default);
         assert_eq!(config.kafka.idle, limits::kafka::IDLE.default);
         assert_eq!(config.admin.connections, limits::admin::CONNECTIONS.default);
+        assert_eq!(config.process.watch, limits::reload::INTERVAL.default);
         assert_eq!(config.log, Log::default());
     }
 

@@ -8,8 +8,8 @@ use super::read::{Document, Found, Instance};
 use super::secret::{Secret, SecretSource, shown_url};
 use super::value::{TopicSource, Value};
 use super::{
-    Admin, ClusterConfig, Config, Dns, EmptyPolicy, GroupBy, Kafka, ListenerConfig, Log, LogFormat, Registry,
-    RegistryTls, Setting, TokenConfig, ZoneConfig,
+    Admin, ClusterConfig, Config, Dns, EmptyPolicy, GroupBy, Kafka, ListenerConfig, Log, LogFormat, Process,
+    Registry, RegistryTls, Setting, TokenConfig, ZoneConfig,
 };
 use crate::model::{Cluster, GroupName, Zone};
 use std::net::{IpAddr, SocketAddr};
@@ -32,6 +32,7 @@ pub(super) fn resolve(document: &Document, folder: &Path, problems: &mut Problem
         clusters: clusters.into_iter().map(|(_, cluster)| cluster).collect(),
         kafka: kafka?,
         admin: admin?,
+        process: process(document)?,
         log: log(document.all("log").first()?, problems)?,
         settings: settings(document),
         warnings: Vec::new(),
@@ -284,6 +285,11 @@ fn admin(document: &Document, folder: &Path, problems: &mut Problems) -> Option<
         connections: section.number("connections")?,
         tokens,
     })
+}
+
+fn process(document: &Document) -> Option<Process> {
+    let section = document.all("process").first()?;
+    Some(Process { watch: section.time("watch")? })
 }
 
 fn token(section: &Instance, folder: &Path, problems: &mut Problems) -> Option<TokenConfig> {

@@ -2,9 +2,11 @@
 //!
 //! A packet is judged ([`wire`]), answered ([`answer`]: pure, read it first) and written down ([`render`]);
 //! [`respond`] strings these together and is the one path for every transport ([`udp`], [`tcp`]). Static data comes
-//! from [`zone_file`]s, is checked by [`zones`] and answered from a [`tree`]. [`Server`] binds and runs it all.
+//! from [`zone_file`]s, is checked by [`zones`] and answered from a [`tree`]. [`Server`] binds and runs it all, and [`Live`] is how
+//! a reload exchanges what it answers from.
 
 pub mod answer;
+mod live;
 pub mod names;
 pub mod render;
 pub mod respond;
@@ -18,6 +20,7 @@ pub mod zone_file;
 pub mod zones;
 
 pub use answer::{Empty, Rules};
+pub use live::Live;
 pub use respond::Responder;
 pub use server::{Error, Server, Settings};
 pub use zone_file::Problem;

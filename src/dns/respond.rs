@@ -33,6 +33,11 @@ impl Responder {
         &self.keys
     }
 
+    /// Takes over what `before` learned while it ran and no file says: called at a reload, before this one answers.
+    pub fn inherit(&mut self, before: &Self) {
+        self.zones.inherit(&before.zones);
+    }
+
     /// The zones that it serves.
     pub fn zones(&self) -> &Zones {
         &self.zones

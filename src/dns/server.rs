@@ -1,6 +1,7 @@
 //! The DNS server: binds every socket at once, then answers on a thread per UDP worker and a task per connection.
 
 use super::answer::Rules;
+use super::live::Live;
 use super::respond::Responder;
 use super::tcp;
 use super::udp::{SIZES, Worker};
@@ -43,6 +44,15 @@ impl Default for Settings {
             rules: Rules::default(),
             tcp: tcp::Settings::default(),
         }
+    }
+}
+
+impl Settings {
+    /// What queries are answered from: made at the start, and again at each reload. Fails if a setting lies outside
+    /// its bound.
+    pub fn responder(self) -> Result<Responder, Error> {
+        check(&self)?;
+        Ok(Responder::new(self.zones, self.rules))
     }
 }
 
@@ -111,7 +121,7 @@ fn in_use_hint(address: SocketAddr) -> &'static str {
 /// A server whose sockets are bound and that answers as soon as it runs.
 #[derive(Debug)]
 pub struct Server {
-    responder: Arc<Responder>,
+    live: Live,
     view: View,
     clock: Clock,
     metrics: Metrics,
@@ -130,21 +140,20 @@ struct Place {
 impl Server {
     /// Binds every socket. To be called within a tokio runtime.
     pub fn bind(settings: Settings, view: View, clock: Clock, metrics: &Metrics) -> Result<Self, Error> {
-        check(&settings)?;
         let workers = match settings.workers {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             some => some,
         };
-        let places = settings.listen.iter().map(|address| Place::bind(*address, workers));
+        let (listen, tcp) = (settings.listen.clone(), settings.tcp);
+        let live = Live::new(settings.responder()?);
+        let places = listen.iter().map(|address| Place::bind(*address, workers));
         let places = places.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self {
-            responder: Arc::new(Responder::new(settings.zones, settings.rules)),
-            view,
-            clock,
-            metrics: metrics.clone(),
-            tcp: settings.tcp,
-            places,
-        })
+        Ok(Self { live, view, clock, metrics: metrics.clone(), tcp, places })
+    }
+
+    /// What queries are answered from, to be replaced while the server runs.
+    pub fn live(&self) -> Live {
+        self.live.clone()
     }
 
     /// The bound addresses, in the order of the settings; UDP and TCP have the same.
@@ -162,7 +171,7 @@ impl Server {
             for (number, socket) in udp.into_iter().enumerate() {
                 let counters = self.metrics.worker();
                 let worker = Worker::new(
-                    Arc::clone(&self.responder),
+                    self.live.clone(),
                     self.view.clone(),
                     self.clock.clone(),
                     counters,
@@ -171,7 +180,7 @@ impl Server {
                 ended.push(spawn(format!("dns-udp-{number}"), socket, Arc::clone(&halt), worker));
             }
             let context = tcp::Context {
-                responder: Arc::clone(&self.responder),
+                live: self.live.clone(),
                 view: self.view.clone(),
                 clock: self.clock.clone(),
                 counters: Arc::clone(&shared),

@@ -1,8 +1,9 @@
 //! DNS over TCP (RFC 7766): length-prefixed messages, any number on one connection, answered in order. Idle
 //! connections are closed, peers that send or take a message too slowly are cut.
 
+use super::live::Live;
 use super::render::Transport;
-use super::respond::{Asked, Responder};
+use super::respond::Asked;
 use crate::clock::Clock;
 use crate::limits::dns as limits;
 use crate::telemetry::dns::Counters;
@@ -39,7 +40,7 @@ impl Default for Settings {
 /// All that a connection needs.
 #[derive(Clone, Debug)]
 pub(super) struct Context {
-    pub(super) responder: Arc<Responder>,
+    pub(super) live: Live,
     pub(super) view: View,
     pub(super) clock: Clock,
     pub(super) counters: Arc<Counters>,
@@ -167,7 +168,7 @@ fn answer_all(bytes: &[u8], context: &Context, outbox: &mut Vec<u8>) -> (usize, 
             Some(both) => both,
             None => break,
         };
-        let written = context.responder.respond(asked, &context.counters, room);
+        let written = context.live.load().respond(asked, &context.counters, room);
         *prefix = u16::try_from(written).unwrap_or(u16::MAX).to_be_bytes();
         outbox.truncate(if written == 0 { start } else { start + 2 + written });
         if written == 0 {

@@ -1,7 +1,9 @@
-//! DNS over UDP: what a worker does with a batch of packets. The snapshot and the time are taken once per batch.
+//! DNS over UDP: what a worker does with a batch of packets. The responder, the snapshot and the time are taken
+//! once per batch.
 
+use super::live::Live;
 use super::render::Transport;
-use super::respond::{Asked, Responder};
+use super::respond::Asked;
 use crate::clock::Clock;
 use crate::limits::dns as limits;
 use crate::net::udp::{Exchange, Service, Sizes};
@@ -17,7 +19,7 @@ pub const SIZES: Sizes = Sizes { query: limits::UDP_QUERY, answer: limits::UDP_A
 /// One worker: owned by one thread, shares only what is read.
 #[derive(Debug)]
 pub struct Worker {
-    responder: Arc<Responder>,
+    live: Live,
     view: View,
     clock: Clock,
     counters: Arc<Counters>,
@@ -26,20 +28,14 @@ pub struct Worker {
 
 impl Worker {
     /// A worker whose samples are drawn by `random`: seeded by the system in production, by a number in tests.
-    pub fn new(
-        responder: Arc<Responder>,
-        view: View,
-        clock: Clock,
-        counters: Arc<Counters>,
-        random: Rng,
-    ) -> Self {
-        Self { responder, view, clock, counters, random }
+    pub fn new(live: Live, view: View, clock: Clock, counters: Arc<Counters>, random: Rng) -> Self {
+        Self { live, view, clock, counters, random }
     }
 }
 
 impl Service for Worker {
     fn batch(&mut self, exchanges: &mut [Exchange]) {
-        let fleet = self.view.load();
+        let (responder, fleet) = (self.live.load(), self.view.load());
         let now = self.clock.now();
         for exchange in exchanges {
             if exchange.peer().port() == 0 {
@@ -49,7 +45,7 @@ impl Service for Worker {
             let entropy = self.random.u64(..);
             let (packet, out) = exchange.parts();
             let asked = Asked { packet, transport: Transport::Udp, fleet: &fleet, now, entropy };
-            let len = self.responder.respond(asked, &self.counters, out);
+            let len = responder.respond(asked, &self.counters, out);
             exchange.reply(len);
         }
     }

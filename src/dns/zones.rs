@@ -144,6 +144,15 @@ impl Zones {
         if problems.is_empty() { Ok(Self(zones)) } else { Err(problems) }
     }
 
+    /// Goes on with the agreed serials of the same zones as they were loaded before.
+    pub fn inherit(&mut self, before: &Self) {
+        for zone in &mut self.0 {
+            if let Some(old) = before.0.iter().find(|old| old.apex.wire() == zone.apex.wire()) {
+                zone.agreed = old.agreed.clone();
+            }
+        }
+    }
+
     /// The zone that `name` lies in, and which of its labels is the first of the apex.
     pub fn of(&self, name: &Name) -> Option<(&Zone, usize)> {
         self.0.iter().find_map(|zone| {

@@ -201,9 +201,13 @@ impl Edit {
         }
     }
 
-    /// Lets a cluster exist whether or not it has groups: its name is never another's twin.
-    pub fn configure_cluster(&mut self, cluster: Cluster) {
-        Arc::make_mut(&mut self.next.clusters).entry(cluster).or_default().configured = true;
+    /// Lets exactly these clusters exist whether or not they have groups, and own their names; one that was so before exists from now on
+    /// only if it has a group.
+    pub fn configure_clusters<'a>(&mut self, clusters: impl IntoIterator<Item = &'a Cluster>) {
+        let all = Arc::make_mut(&mut self.next.clusters);
+        all.values_mut().for_each(|entry| entry.configured = false);
+        clusters.into_iter().for_each(|cluster| all.entry(cluster.clone()).or_default().configured = true);
+        all.retain(|_, entry| entry.configured || !entry.groups.is_empty());
     }
 
     /// Forgets a group, and its cluster with its last group unless that is configured.
@@ -333,7 +337,7 @@ mod tests {
         assert_eq!(name("my-d", "g"), None, "my-d exists, so my_d has no twin");
         assert!(fleet.group("prod", "vpc-1").is_none(), "the exact look-up knows no twins");
         let mut edit = fleet.edit();
-        edit.configure_cluster(Cluster::parse("my-c").unwrap());
+        edit.configure_clusters(&[Cluster::parse("my-c").unwrap()]);
         let fleet = edit.finish();
         assert!(
             fleet.group_by_label("my-c", "g").is_none(),

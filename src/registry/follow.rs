@@ -17,10 +17,11 @@ use crate::view::Publisher;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use super::holdings::{GroupId, Settings};
+pub use super::holdings::{Configured, GroupId, Settings};
 
 /// Starts to follow `registry`, publishing through `publisher`, until `stop`.
 pub fn start(
@@ -32,9 +33,10 @@ pub fn start(
     stop: CancellationToken,
 ) -> JoinHandle<()> {
     let now = clock.now();
-    let resync = millis(settings.resync);
+    let (resync, reconfigured) = (millis(settings.resync), settings.reconfigured.clone());
     let holdings = Holdings::new(settings, registry.keyspace().clone(), registry.name(), now);
-    let follower = Follower { registry, holdings, publisher, clock, metrics, resync, heard: now };
+    let follower =
+        Follower { registry, holdings, reconfigured, publisher, clock, metrics, resync, heard: now };
     tokio::spawn(async move {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -43,9 +45,23 @@ pub fn start(
     })
 }
 
+/// Waits until the configuration was read again; for ever if it is not.
+async fn changed(receiver: &mut Option<watch::Receiver<Configured>>) {
+    if let Some(receiver) = receiver {
+        // `changed` marks it as seen, which taking it in shall do.
+        if receiver.changed().await.is_ok() {
+            receiver.mark_changed();
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
 struct Follower {
     registry: Registry,
     holdings: Holdings,
+    /// Which clusters and groups the configuration names, if that may change.
+    reconfigured: Option<watch::Receiver<Configured>>,
     publisher: Publisher,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -151,6 +167,7 @@ impl Follower {
         let most = limits::RECONNECT_FIRST.saturating_mul(1 << failures.min(16)).min(limits::RECONNECT_MOST);
         let wait = Duration::from_millis(fastrand::u64(0..=millis(most)));
         tokio::time::sleep(wait).await;
+        self.reconfigure();
         let now = self.clock.now();
         self.holdings.expire(now);
         self.publish(None, false);
@@ -193,6 +210,7 @@ impl Follower {
     /// Does the most urgent thing, or waits until there is one.
     async fn step(&mut self, course: &mut Course) -> Result<(), Error> {
         self.heed_flags(course)?;
+        self.reconfigure();
         let now = self.clock.now();
         if course.look_due <= now {
             self.look_around(course, now);
@@ -226,10 +244,24 @@ impl Follower {
         if waiting {
             tokio::time::sleep(Duration::from_millis(wake.min(batch_due).since(now))).await;
         } else {
-            let push = course.nudges.ready();
-            let _ = tokio::time::timeout(Duration::from_millis(wake.since(now)), push).await;
+            let woken = async {
+                tokio::select! {
+                    () = course.nudges.ready() => {}
+                    () = changed(&mut self.reconfigured) => {}
+                }
+            };
+            let _ = tokio::time::timeout(Duration::from_millis(wake.since(now)), woken).await;
         }
         Ok(())
+    }
+
+    /// Takes in what the configuration names now, if it was read again.
+    fn reconfigure(&mut self) {
+        let Some(receiver) = &mut self.reconfigured else { return };
+        if receiver.has_changed().unwrap_or(false) {
+            let configured = receiver.borrow_and_update().clone();
+            self.holdings.configure(configured, self.clock.now());
+        }
     }
 
     /// When something is due, if nothing is pushed before.

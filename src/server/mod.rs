@@ -3,11 +3,13 @@
 
 pub mod demo;
 mod fleet;
+pub mod notify;
+pub mod reload;
 pub mod settings;
 
 pub use demo::{Demo, DemoOptions};
 
-use crate::admin::{self, Readiness};
+use crate::admin::{self, ConfigState, Readiness};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dns;
@@ -17,9 +19,12 @@ use crate::placement::Placement;
 use crate::registry::{self, Registry, follow};
 use crate::telemetry::Telemetry;
 use crate::view::{self, View};
+use notify::Notifier;
+use reload::{Reloader, Switches};
 use std::error::Error as StdError;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -76,6 +81,8 @@ pub struct Handle {
     pub registry: Registry,
     parts: Parts,
     readiness: Readiness,
+    switches: Option<Switches>,
+    notifier: Notifier,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -112,7 +119,12 @@ pub async fn start(config: &Config) -> Result<Handle, Error> {
     let listeners = settings::kafka(config)?.into_iter().map(|settings| parts.listen(settings));
     let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
     let readiness = Readiness::new(clock.clone());
-    let admin = parts.admin(config, Arc::clone(&registry), readiness.clone())?;
+    let (state, shown) = watch::channel(reload::first_state(config));
+    let admin = parts.admin(config, Arc::clone(&registry), readiness.clone(), shown)?;
+    let (configured, reconfigured) = watch::channel(settings::configured(config));
+    let metrics = Arc::clone(&parts.telemetry.config);
+    let switches = Switches { dns: dns.live(), access: admin.access(), configured, state, metrics };
+    switches.begin(config);
 
     let addresses = Addresses {
         dns: dns.addresses(),
@@ -127,7 +139,7 @@ pub async fn start(config: &Config) -> Result<Handle, Error> {
     tasks.spawn(admin.run(stop.clone()));
     let following = follow::start(
         Arc::clone(&registry),
-        settings::follow(config),
+        settings::follow(config, reconfigured),
         publisher,
         clock,
         Arc::clone(&parts.telemetry.follow),
@@ -137,10 +149,25 @@ pub async fn start(config: &Config) -> Result<Handle, Error> {
         // It ends with the stop signal; its own end says nothing more.
         let _ = following.await;
     });
-    Ok(Handle { addresses, view, registry, parts, readiness, stop, tasks })
+    let (switches, notifier) = (Some(switches), Notifier::default());
+    Ok(Handle { addresses, view, registry, parts, readiness, switches, notifier, stop, tasks })
 }
 
 impl Handle {
+    /// Tells `notifier` what the server does from now on, first that it is up.
+    pub fn tell(&mut self, notifier: Notifier) {
+        notifier.ready();
+        self.notifier = notifier;
+    }
+
+    /// Reads `file`, which `used` was read from, again at each request and whenever it or a file that it names changed.
+    pub fn reload_from(&mut self, file: reload::File, used: Config, requests: mpsc::Receiver<()>) {
+        if let Some(switches) = self.switches.take() {
+            let reloader = Reloader::new(file, used, switches);
+            self.tasks.spawn(reloader.run(requests, self.notifier.clone(), self.stop.clone()));
+        }
+    }
+
     /// Serves until `stop`, then drains.
     pub async fn run(self, stop: CancellationToken) {
         stop.cancelled().await;
@@ -149,6 +176,7 @@ impl Handle {
 
     /// Stops taking work, lets what is under way finish for a bounded time, and ends.
     pub async fn drain(self) {
+        self.notifier.stopping();
         self.readiness.drain();
         self.stop.cancel();
         self.tasks.close();
@@ -177,8 +205,9 @@ impl Parts {
         config: &Config,
         registry: Registry,
         readiness: Readiness,
+        shown: watch::Receiver<ConfigState>,
     ) -> Result<admin::Server, Error> {
-        let settings = settings::admin(config)?;
+        let settings = admin::Settings { config: Some(shown), ..settings::admin(config)? };
         let (view, clock) = (self.view.clone(), self.clock.clone());
         admin::Server::bind(settings, view, clock, registry, self.telemetry.clone(), readiness).map_err(
             |error| match error {

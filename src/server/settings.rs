@@ -13,11 +13,12 @@ use crate::model::{Catalog, Cluster, Zone};
 use crate::net::proxy::{self, Networks};
 use crate::net::tls::{ClientCertificates, Identity, ServerSettings};
 use crate::placement::{self, Balance, Placement, Scope, Strategy, ZoneRules};
-use crate::registry;
+use crate::registry::{self, follow::Configured};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Files that the process needs beside connections: sockets, the registry, logs.
 const OTHER_FILES: usize = 64;
@@ -59,15 +60,22 @@ pub fn registry_options(config: &Config, clock: &Clock) -> Result<registry::Opti
     })
 }
 
-/// How the registry is followed: every configured group exists from the start.
-pub fn follow(config: &Config) -> registry::follow::Settings {
+/// What exists before the first agent: every configured cluster and group.
+pub fn configured(config: &Config) -> Configured {
     let mut groups = Vec::new();
     for cluster in &config.clusters {
         groups.extend(cluster.groups.iter().map(|group| (cluster.name.clone(), group.clone())));
     }
+    Configured { clusters: config.clusters.iter().map(|cluster| cluster.name.clone()).collect(), groups }
+}
+
+/// How the registry is followed; `changes` tells what else is configured later.
+pub fn follow(config: &Config, changes: watch::Receiver<Configured>) -> registry::follow::Settings {
+    let Configured { clusters, groups } = configured(config);
     registry::follow::Settings {
-        clusters: config.clusters.iter().map(|cluster| cluster.name.clone()).collect(),
+        clusters,
         groups,
+        reconfigured: Some(changes),
         resync: config.registry.resync,
         stale_max: config.registry.stale_max,
         group_memory: config.registry.group_memory,

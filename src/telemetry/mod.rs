@@ -1,6 +1,7 @@
 //! Every metric and its name. Fronts count into plain structs of atomics; this is where they get names and help.
 
 pub mod admin;
+pub mod config;
 pub mod dns;
 pub mod gateway;
 pub mod kafka;
@@ -24,6 +25,8 @@ pub struct Telemetry {
     pub gateway: Arc<gateway::Metrics>,
     /// The admin front.
     pub admin: Arc<admin::Metrics>,
+    /// The configuration in use.
+    pub config: Arc<config::Metrics>,
     /// Following the registry.
     pub follow: Arc<registry::Metrics>,
 }
@@ -36,8 +39,9 @@ impl Telemetry {
         let kafka = Arc::new(kafka::Metrics::register(&registry)?);
         let gateway = Arc::new(gateway::Metrics::register(&registry)?);
         let admin = Arc::new(admin::Metrics::register(&registry)?);
+        let config = Arc::new(config::Metrics::register(&registry)?);
         let follow = Arc::new(registry::Metrics::register(&registry)?);
-        Ok(Self { registry, dns, kafka, gateway, admin, follow })
+        Ok(Self { registry, dns, kafka, gateway, admin, config, follow })
     }
 
     /// Every metric in the Prometheus text format.

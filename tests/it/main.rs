@@ -24,6 +24,7 @@ mod readme;
 mod registry;
 mod registry_redis;
 mod registry_tls;
+mod reload;
 mod server;
 mod support;
 mod tls;

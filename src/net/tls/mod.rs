@@ -17,7 +17,7 @@ mod server;
 
 pub use certificate::Certificate;
 pub use client::{ClientSettings, ClientStream, ClientTls, ConnectError};
-pub use reload::{Failure, Reloaded, Status};
+pub use reload::{Failure, Reloaded, Stamp, Status, stamps};
 pub use server::{
     AcceptError, Accepted, ClientCertificates, Counts, FAILURES, Principal, ServerSettings, ServerStream,
     ServerTls,

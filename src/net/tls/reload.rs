@@ -46,7 +46,7 @@ struct State {
 }
 
 /// Which content a file has, as far as a look from outside tells; `None` if it is not there.
-type Stamp = Option<(u64, u64, u64, i64, i64)>;
+pub type Stamp = Option<(u64, u64, u64, i64, i64)>;
 
 /// What a reload did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,7 +209,8 @@ impl<T> fmt::Debug for Reloading<T> {
     }
 }
 
-fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
+/// The stamp of each file.
+pub fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
     let stamp = |file: &PathBuf| {
         let seen = std::fs::metadata(file).ok()?;
         Some((seen.dev(), seen.ino(), seen.len(), seen.mtime(), seen.mtime_nsec()))

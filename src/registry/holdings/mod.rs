@@ -15,6 +15,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 mod addresses;
 mod publish;
@@ -32,6 +33,15 @@ pub type GroupId = (Cluster, GroupName);
 /// How far two readings of one unchanged lease may lie apart: what the network and a rounding make of it.
 const SLACK_MILLIS: u64 = 50;
 
+/// What exists before the first agent, as a configuration has it that may be read again.
+#[derive(Clone, Debug, Default)]
+pub struct Configured {
+    /// Clusters.
+    pub clusters: Vec<Cluster>,
+    /// Groups.
+    pub groups: Vec<GroupId>,
+}
+
 /// How a registry is followed.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -39,6 +49,8 @@ pub struct Settings {
     pub clusters: Vec<Cluster>,
     /// Groups that exist whether or not an agent was seen: those that listeners and the configuration name.
     pub groups: Vec<GroupId>,
+    /// Other clusters and groups to exist from the moment on that they are sent; `None` if they never change.
+    pub reconfigured: Option<watch::Receiver<Configured>>,
     /// How often everything is compared with a full scan.
     pub resync: Duration,
     /// For how long a lost registry's last word is believed.
@@ -56,6 +68,7 @@ impl Default for Settings {
         Self {
             clusters: Vec::new(),
             groups: Vec::new(),
+            reconfigured: None,
             resync: limits::RESYNC.default,
             stale_max: limits::STALE_MAX.default,
             group_memory: limits::GROUP_MEMORY.default,

@@ -1,6 +1,6 @@
 //! The next snapshot: what changed since the last one, put into it group by group.
 
-use super::{GroupId, Holdings, millis, shown_key};
+use super::{Configured, GroupId, Holdings, millis, shown_key};
 use crate::limits::registry as limits;
 use crate::model::{Cluster, Departed, Fleet, Group, Moment, Refusal};
 use std::collections::{BTreeSet, HashSet};
@@ -63,12 +63,32 @@ impl Holdings {
         }
         if std::mem::take(&mut self.changes.status) {
             edit.set_sources(vec![Arc::clone(&self.source)]);
-            self.settings.clusters.iter().for_each(|cluster| edit.configure_cluster(cluster.clone()));
+            edit.configure_clusters(&self.settings.clusters);
             if self.synced {
                 edit.set_synced();
             }
         }
         Some(edit.finish())
+    }
+
+    /// From now on these clusters and groups exist without an agent. A group that is no longer among them is remembered
+    /// for as long as any other that lost its last agent.
+    pub fn configure(&mut self, configured: Configured, now: Moment) {
+        let forget_at = now.plus_millis(millis(self.settings.group_memory));
+        for (id, members) in &mut self.groups {
+            if members.configured && !configured.groups.contains(id) {
+                members.configured = false;
+                members.forget_at = members.agents.is_empty().then_some(forget_at);
+            }
+        }
+        for id in &configured.groups {
+            let members = self.groups.entry(id.clone()).or_default();
+            (members.configured, members.forget_at) = (true, None);
+            self.changes.groups.insert(id.clone());
+            self.changes.forgotten.remove(id);
+        }
+        (self.settings.clusters, self.settings.groups) = (configured.clusters, configured.groups);
+        self.changes.status = true;
     }
 
     /// When a list of refusals that waits may be published on its own.

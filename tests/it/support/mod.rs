@@ -11,6 +11,7 @@
 //! | who connects to an address, with what client id, for how many bytes | [`Meter`] |
 //! | an HTTP reply | [`http_get`], [`http`] |
 //! | any other program | [`Process::spawn`] (keeps running), [`run`] (ends by itself) |
+//! | a steady load of DNS queries, and what of it is lost | [`Load`] |
 //! | a condition | [`wait_for`], [`wait_some`] |
 //!
 //! A tool that is missing fails the test and names `scripts/setup`: a skipped test looks like a passed one.
@@ -21,6 +22,7 @@ mod clients;
 mod dig;
 mod ecosystem;
 mod fingerpost;
+mod load;
 mod meter;
 mod process;
 mod redis;
@@ -31,6 +33,7 @@ pub use clients::{kcat, node, python};
 pub use dig::{Dig, Rr, dig, kdig};
 pub use ecosystem::{CLIENTS, Client, Said, Seen, client, client_resolving, resolving};
 pub use fingerpost::{Fingerpost, fingerpost, fingerpost_run, fingerpost_run_with, fingerpost_with};
+pub use load::Load;
 pub use meter::{Met, Meter};
 pub use process::{Process, Ran, Signal, run};
 pub use redis::{Redis, redis};
