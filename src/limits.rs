@@ -300,8 +300,12 @@ pub mod dns {
     };
     /// Zones that one server serves; each query is compared with every apex.
     pub const ZONES: usize = 64;
-    /// Largest zone file in bytes.
+    /// Largest zone file in bytes, those that it includes counted in.
     pub const ZONE_FILE_BYTES: u64 = 64 * 1024 * 1024;
+    /// How deep zone files may include one another; more is a mistake sooner than an order.
+    pub const ZONE_INCLUDES: usize = 8;
+    /// Records that one `$GENERATE` may stand for: a /16 of addresses.
+    pub const ZONE_GENERATE: usize = 65_536;
     /// Most records of one zone file.
     pub const ZONE_RECORDS: usize = 1_000_000;
     /// Links of a CNAME chain that one answer follows; a longer chain is left to the resolver.

@@ -74,9 +74,12 @@ pub struct Answer<'a> {
     pub zone: Option<&'a Zone>,
     /// What kind of name was asked for.
     pub kind: Kind,
+    /// The group whose agents, or whose existence, the answer tells of; `None` where it tells of no group, or (a
+    /// group-blind name) of many. Whoever may not know of the group may not have the answer.
+    pub group: Option<&'a Group>,
     /// For `az-` names: whether the zone could be kept.
     pub zone_kept: Option<bool>,
-    /// CNAMEs that led from the question to the outcome.
+    /// CNAMEs and DNAMEs that led from the question to the outcome.
     pub aliases: Aliases<'a>,
     /// What the last name says.
     pub outcome: Outcome<'a>,
@@ -122,7 +125,9 @@ pub enum Outcome<'a> {
     /// The chain of aliases leads where we do not answer, or is too long: the resolver goes on.
     AliasesOnly,
     /// Another name says it: an alias that is still to be followed. No answer ends with it.
-    Alias(&'a RrSet),
+    Alias(Link<'a>),
+    /// YXDOMAIN: the name that a DNAME leads to would be too long (RFC 6672 §2.2).
+    NameTooLong,
     /// Records of a zone file.
     Static(&'a RrSet),
     /// Another server's: a referral to the NS of this cut.
@@ -171,32 +176,55 @@ impl<'a> Services<'a> {
     }
 }
 
-/// A bounded chain of CNAMEs.
+/// One step of a chain: the name at hand is an alias.
+#[derive(Clone, Copy, Debug)]
+pub struct Link<'a> {
+    /// The zone that says so.
+    pub zone: &'a Zone,
+    /// Its CNAME or DNAME.
+    pub set: &'a RrSet,
+    /// Which label of the name at hand is the first of the set's owner: 0 but for DNAME.
+    pub owner: usize,
+}
+
+impl Link<'_> {
+    /// The name that `name`, the name at hand, leads to. `None` if it would be too long.
+    pub fn follow(&self, name: &Name) -> Option<Name> {
+        name.moved(if self.is_moved() { self.owner } else { 0 }, self.set.target.as_deref()?)
+    }
+
+    /// Whether the name lies below a DNAME, so that the CNAME at hand is made from it.
+    pub fn is_moved(&self) -> bool {
+        self.set.rtype == rtype::DNAME
+    }
+}
+
+/// A bounded chain of aliases.
 #[derive(Debug, Default)]
 pub struct Aliases<'a> {
-    links: [Option<(&'a Zone, &'a RrSet)>; limits::ALIASES],
+    links: [Option<Link<'a>>; limits::ALIASES],
     len: usize,
 }
 
 impl<'a> Aliases<'a> {
-    /// The links in order, with the zone of each.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a Zone, &'a RrSet)> + '_ {
-        self.links.iter().take(self.len).filter_map(|link| *link)
+    /// The links in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Link<'a>> {
+        self.links.iter().take(self.len).flatten()
     }
 
-    /// The name that the last link leads to, in wire form.
-    pub fn target(&self) -> Option<&'a [u8]> {
-        let (_, set) = self.links.get(self.len.checked_sub(1)?).copied().flatten()?;
-        set.target.as_deref()
+    /// Whether the question's own name says it.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
-    /// Adds a link; `false` when the chain is full, or has been here before.
-    fn push(&mut self, zone: &'a Zone, set: &'a RrSet) -> bool {
-        if self.iter().any(|(_, have)| std::ptr::eq(have, set)) {
+    /// Adds a link; `false` when the chain is full, or has been here before. A DNAME may be passed twice, for another
+    /// name each time.
+    fn push(&mut self, link: Link<'a>) -> bool {
+        if !link.is_moved() && self.iter().any(|have| std::ptr::eq(have.set, link.set)) {
             return false;
         }
-        let Some(link) = self.links.get_mut(self.len) else { return false };
-        *link = Some((zone, set));
+        let Some(place) = self.links.get_mut(self.len) else { return false };
+        *place = Some(link);
         self.len += 1;
         true
     }
@@ -224,31 +252,43 @@ pub fn answer<'a>(known: &Known<'a>, question: Question<'_>, entropy: u64) -> An
     answer
 }
 
-/// Goes on from an answer that is an alias, until a name says something else.
+/// Goes on from an answer that is an alias, until a name says something else (RFC 1034 §4.3.2, step 3a; RFC 6672 §3.2,
+/// step 3C). Its code is then that of the last name (RFC 6604 §3).
 fn follow_aliases<'a>(known: &Known<'a>, question: Question<'_>, entropy: u64, answer: &mut Answer<'a>) {
-    while let Outcome::Alias(set) = answer.outcome {
-        let (zone, target) = (answer.zone, set.target.as_deref().and_then(|target| Name::read(target).ok()));
+    let mut name = question.name.clone();
+    while let Outcome::Alias(link) = answer.outcome {
         // What the last alias led to stays unsaid, unless it is found below.
         answer.outcome = Outcome::AliasesOnly;
-        let (Some(zone), Some((name, _))) = (zone, target) else { return };
-        if !answer.aliases.push(zone, set) {
+        if !answer.aliases.push(link) {
             return;
         }
+        let Some(target) = link.follow(&name) else {
+            answer.outcome = Outcome::NameTooLong;
+            return;
+        };
+        name = target;
         let next = of_one_name(known, Question { name: &name, ..question }, entropy);
-        match next.outcome {
-            // Beyond our authority the resolver asks those who know (RFC 1034 §4.3.2, step 3a).
-            Outcome::Refused | Outcome::Referral(_) => return,
-            outcome => (answer.zone, answer.zone_kept, answer.outcome) = (next.zone, next.zone_kept, outcome),
+        // Beyond our zones the resolver asks those who know.
+        if let Outcome::Refused = next.outcome {
+            return;
         }
+        let Answer { zone, group, zone_kept, outcome, .. } = next;
+        (answer.zone, answer.group, answer.zone_kept, answer.outcome) = (zone, group, zone_kept, outcome);
     }
 }
 
 /// What one name says, before its alias is followed.
 #[inline]
 fn of_one_name<'a>(known: &Known<'a>, question: Question<'_>, entropy: u64) -> Answer<'a> {
-    let new =
-        |zone, kind, outcome| Answer { zone, kind, zone_kept: None, aliases: Aliases::default(), outcome };
-    let Some((zone, apex)) = known.zones.of(question.name) else {
+    let new = |zone, kind, outcome| Answer {
+        zone,
+        kind,
+        group: None,
+        zone_kept: None,
+        aliases: Aliases::default(),
+        outcome,
+    };
+    let Some((zone, apex)) = known.zones.of_type(question.name, question.qtype) else {
         return new(None, Kind::Outside, Outcome::Refused);
     };
     let of_static = |outcome| new(Some(zone), if apex == 0 { Kind::Apex } else { Kind::Static }, outcome);
@@ -258,14 +298,18 @@ fn of_one_name<'a>(known: &Known<'a>, question: Question<'_>, entropy: u64) -> A
             of_static(node.set(rtype::DS).map_or(Outcome::NoData, Outcome::Static))
         }
         Found::Cut(node) => of_static(Outcome::Referral(node)),
+        Found::Moved(node, owner) => of_static(match node.set(rtype::DNAME) {
+            Some(set) => Outcome::Alias(Link { zone, set, owner }),
+            None => Outcome::NoSuchName,
+        }),
         Found::Exact(_) if apex == 0 && question.qtype == rtype::SOA && zone.awaits_serial() => {
             of_static(Outcome::NotSynced)
         }
-        Found::Exact(node) => of_static(at_node(node, question.qtype)),
+        Found::Exact(node) => of_static(at_node(zone, node, question.qtype)),
         Found::Below(node) => of_static(below_node(zone, node, question.qtype)),
         Found::Nowhere => match fleet::answer(known, question, apex, entropy) {
-            Some(fleet::Said { kind, zone_kept, outcome }) => {
-                Answer { zone: Some(zone), kind, zone_kept, aliases: Aliases::default(), outcome }
+            Some(fleet::Said { kind, group, zone_kept, outcome }) => {
+                Answer { zone: Some(zone), kind, group, zone_kept, aliases: Aliases::default(), outcome }
             }
             // A wildcard at the apex covers what neither static data nor the fleet has.
             None => match zone.tree.apex().map(|node| below_node(zone, node, question.qtype)) {
@@ -277,20 +321,21 @@ fn of_one_name<'a>(known: &Known<'a>, question: Question<'_>, entropy: u64) -> A
 }
 
 /// What a node of static data says to `qtype`.
-fn at_node(node: &Node, qtype: u16) -> Outcome<'_> {
+fn at_node<'a>(zone: &'a Zone, node: &'a Node, qtype: u16) -> Outcome<'a> {
     if let Some(set) = node.set(qtype) {
         return Outcome::Static(set);
     }
     if qtype == rtype::ANY {
         return if node.sets.is_empty() { Outcome::NoData } else { Outcome::Any };
     }
-    node.set(rtype::CNAME).map_or(Outcome::NoData, Outcome::Alias)
+    let alias = |set| Outcome::Alias(Link { zone, set, owner: 0 });
+    node.set(rtype::CNAME).map_or(Outcome::NoData, alias)
 }
 
 /// What is said of a name that does not exist below `node`, its closest encloser (RFC 4592 §3.3).
 fn below_node<'a>(zone: &'a Zone, node: &'a Node, qtype: u16) -> Outcome<'a> {
     match zone.tree.wildcard(node) {
-        Some(wildcard) => at_node(wildcard, qtype),
+        Some(wildcard) => at_node(zone, wildcard, qtype),
         None => Outcome::NoSuchName,
     }
 }

@@ -69,6 +69,17 @@ impl Name {
         Self::read(&wire).map(|(name, _)| name)
     }
 
+    /// This name with what stands behind its first `labels` labels replaced by the name `onto` in wire form, as a
+    /// DNAME does it (RFC 6672 §2.2). `None` if that is longer than a name may be.
+    pub fn moved(&self, labels: usize, onto: &[u8]) -> Option<Self> {
+        let own = self.wire.get(..self.start(labels))?;
+        let mut wire = [0; MAX_NAME];
+        let (head, tail) = wire.get_mut(..own.len() + onto.len())?.split_at_mut_checked(own.len())?;
+        head.copy_from_slice(own);
+        tail.copy_from_slice(onto);
+        Self::read(&wire).ok().map(|(name, _)| name)
+    }
+
     /// How many labels it has, the root not counted.
     pub fn labels(&self) -> usize {
         self.labels
@@ -164,6 +175,19 @@ mod tests {
         assert_eq!(Name::parse("WWW.example.").unwrap().wire(), name.wire());
         assert_eq!(Name::parse(".").unwrap().wire(), b"\0");
         assert_eq!(skip_labels(name.wire(), 1), b"\x07example\x00");
+    }
+
+    #[test]
+    fn a_name_moves_below_another_unless_it_gets_too_long() {
+        let name = Name::parse("a.b.old.example").unwrap();
+        let to =
+            |target: &str| name.moved(2, Name::parse(target).unwrap().wire()).map(|name| name.to_string());
+        assert_eq!(to("New.test").as_deref(), Some("a.b.new.test."));
+        assert_eq!(to(".").as_deref(), Some("a.b."));
+        // 4 bytes of `a.b` and 251 of the target fill a name; one more is too many.
+        let long = |last: usize| [[63; 64].repeat(3), vec![last as u8; 1 + last], vec![0]].concat();
+        assert_eq!((long(57).len(), name.moved(2, &long(57)).unwrap().wire().len()), (251, 255));
+        assert!(name.moved(2, &long(58)).is_none());
     }
 
     #[test]

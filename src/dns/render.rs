@@ -80,7 +80,9 @@ pub fn answer(
         Outcome::NotSynced => (Rcode::ServFail, 0, Some(EDE_NOT_READY)),
         Outcome::NobodyThere => (Rcode::ServFail, 0, Some(EDE_OTHER)),
         Outcome::NoSuchName => (Rcode::NxDomain, AA, None),
-        Outcome::Referral(_) => (Rcode::NoError, 0, None),
+        Outcome::NameTooLong => (Rcode::YxDomain, AA, None),
+        // AA is about the question's name: of an alias it is ours to say where it leads.
+        Outcome::Referral(_) if answer.aliases.is_empty() => (Rcode::NoError, 0, None),
         _ => (Rcode::NoError, AA, None),
     };
     let mut page = Page::start(packet, query, out, transport, ede);
@@ -88,7 +90,7 @@ pub fn answer(
         page.rewind(Mark { at: query.question_end, counts: [0; 3] });
         page.truncated = true;
         // A client that reads no further must not take an empty answer for one.
-        let rcode = if matches!(rcode, Rcode::NxDomain) { rcode } else { Rcode::NoError };
+        let rcode = if matches!(rcode, Rcode::NxDomain | Rcode::YxDomain) { rcode } else { Rcode::NoError };
         return page.finish(packet, rcode, flags);
     }
     page.finish(packet, rcode, flags)
@@ -230,19 +232,35 @@ impl<'b> Page<'b> {
         let apex_of = |name: &Name, zone: Option<&Zone>| {
             zone.map_or(0, |zone| name.labels().saturating_sub(zone.apex.labels()))
         };
-        let first_zone = answer.aliases.iter().next().map(|(zone, _)| zone).or(answer.zone);
+        let first_zone = answer.aliases.iter().next().map(|link| link.zone).or(answer.zone);
         let mut here =
             Here { apex: apex_of(&query.name, first_zone), name: Cow::Borrowed(&query.name), at: HEADER };
-        let mut zones = answer.aliases.iter().skip(1).map(|(zone, _)| zone);
-        for (zone, set) in answer.aliases.iter() {
-            self.set(&here, here.pointer(0), zone, set, set.ttl, Section::Answer)?;
-            let Some((name, _)) = set.target.as_deref().and_then(|target| Name::read(target).ok()) else {
-                break;
-            };
-            // The target is the data of the record just written; a pointer in it takes the place of the apex.
+        let mut zones = answer.aliases.iter().skip(1).map(|link| link.zone);
+        for (at, link) in answer.aliases.iter().enumerate() {
+            let target = link.follow(&here.name);
+            // A chain that passes the same DNAME twice says it once.
+            if !answer.aliases.iter().take(at).any(|before| std::ptr::eq(before.set, link.set)) {
+                self.set(
+                    &here,
+                    here.pointer(link.owner),
+                    link.zone,
+                    link.set,
+                    link.set.ttl,
+                    Section::Answer,
+                )?;
+            }
+            let Some(name) = target else { break };
+            if link.is_moved() {
+                // For those who don't know DNAME: the CNAME that it makes (RFC 6672 §3.1).
+                let owner = here.pointer(0);
+                self.record(owner, rtype::CNAME, link.set.ttl, Section::Answer, |page| {
+                    page.put(name.wire())
+                })?;
+            }
             let next_zone = zones.next().or(answer.zone);
-            let written = match set.records.first().map(|data| data.0.as_slice()) {
-                Some([Part::Bytes(own), Part::Apex, ..]) => own.len() + 2,
+            // The target is the data of the record just written; a pointer in it takes the place of the apex.
+            let written = match link.set.records.first().map(|data| data.0.as_slice()) {
+                Some([Part::Bytes(own), Part::Apex, ..]) if !link.is_moved() => own.len() + 2,
                 _ => name.wire().len(),
             };
             here = Here { apex: apex_of(&name, next_zone), at: self.at - written, name: Cow::Owned(name) };
@@ -276,6 +294,7 @@ impl<'b> Page<'b> {
             | Outcome::NotSynced
             | Outcome::NobodyThere
             | Outcome::Alias(_)
+            | Outcome::NameTooLong
             | Outcome::AliasesOnly => Ok(()),
         }
     }

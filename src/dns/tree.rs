@@ -49,6 +49,8 @@ pub struct Node {
     pub sets: Vec<RrSet>,
     /// Whether authority ends here: it has NS and is not the apex.
     pub is_cut: bool,
+    /// Whether all names below are elsewhere: it has DNAME.
+    pub is_moved: bool,
     wildcard: Option<u32>,
 }
 
@@ -61,7 +63,7 @@ pub struct RrSet {
     pub ttl: u32,
     /// The data of each record.
     pub records: Vec<Rdata>,
-    /// For CNAME, where it leads, in wire form.
+    /// For CNAME and DNAME, where it leads, in wire form, lower case.
     pub target: Option<Box<[u8]>>,
     /// Nodes whose addresses are worth adding: targets of NS, MX and SRV within the zone.
     extra: Vec<u32>,
@@ -88,6 +90,8 @@ pub enum Found<'a> {
     Exact(&'a Node),
     /// It is delegated: at or below this cut.
     Cut(&'a Node),
+    /// It lies below this name, which has a DNAME and begins at that label of it.
+    Moved(&'a Node, usize),
     /// It does not exist; this is the longest part of it that does, and it is not the apex.
     Below(&'a Node),
     /// It does not exist, and nothing of it but the apex does.
@@ -120,10 +124,14 @@ impl Tree {
     /// Looks `name` up; its label at `apex_index` is the first of the apex.
     pub fn find(&self, name: &Name, apex_index: usize) -> Found<'_> {
         let mut closest = None;
+        if let Some(apex) = self.apex().filter(|apex| apex.is_moved && apex_index > 0) {
+            return Found::Moved(apex, apex_index);
+        }
         for index in (0..apex_index).rev() {
             match self.get(name.suffix(index)) {
                 Some(node) if node.is_cut => return Found::Cut(node),
                 Some(node) if index == 0 => return Found::Exact(node),
+                Some(node) if node.is_moved => return Found::Moved(node, index),
                 Some(node) => closest = Some(node),
                 None => break,
             }
@@ -160,7 +168,13 @@ impl Tree {
             return *at;
         }
         let at = self.nodes.len() as u32;
-        self.nodes.push(Node { name: name.into(), sets: Vec::new(), is_cut: false, wildcard: None });
+        self.nodes.push(Node {
+            name: name.into(),
+            sets: Vec::new(),
+            is_cut: false,
+            is_moved: false,
+            wildcard: None,
+        });
         self.index.insert(name.into(), at);
         at
     }
@@ -169,6 +183,7 @@ impl Tree {
         let at = self.node(&entry.owner);
         let Some(node) = self.nodes.get_mut(at as usize) else { return };
         node.is_cut |= entry.rtype == rtype::NS && *entry.owner != *apex.wire();
+        node.is_moved |= entry.rtype == rtype::DNAME;
         let data = Rdata(parts(apex, entry.rtype, &entry.rdata));
         match node.sets.iter_mut().find(|set| set.rtype == entry.rtype) {
             Some(set) => {
@@ -181,7 +196,8 @@ impl Tree {
                 rtype: entry.rtype,
                 ttl: entry.ttl,
                 records: vec![data],
-                target: (entry.rtype == rtype::CNAME).then(|| entry.rdata.to_ascii_lowercase().into()),
+                target: matches!(entry.rtype, rtype::CNAME | rtype::DNAME)
+                    .then(|| entry.rdata.to_ascii_lowercase().into()),
                 extra: Vec::new(),
             }),
         }
@@ -298,12 +314,14 @@ mod tests {
 
     #[test]
     fn names_are_found_cut_or_missed_where_rfc_1034_says() {
-        let (apex, tree) = tree("$TTL 60\na.b A 192.0.2.1\n*.w TXT x\nsub NS ns.sub\nns.sub A 192.0.2.2\n");
+        let (apex, tree) =
+            tree("$TTL 60\na.b A 192.0.2.1\n*.w TXT x\nsub NS ns.sub\nns.sub A 192.0.2.2\nm DNAME x\n");
         let at = |text: &str| {
             let name = Name::parse(text).unwrap();
             match tree.find(&name, name.labels() - apex.labels()) {
                 Found::Exact(node) => format!("exact {}", node.sets.len()),
                 Found::Cut(node) => format!("cut {}", node.name.len()),
+                Found::Moved(_, at) => format!("moved at {at}"),
                 Found::Below(node) => format!("below {}", tree.wildcard(node).is_some()),
                 Found::Nowhere => "nowhere".to_owned(),
             }
@@ -314,6 +332,8 @@ mod tests {
         assert_eq!(at("x.y.w.k.example"), "below true");
         assert_eq!(at("sub.k.example"), "cut 15");
         assert_eq!(at("ns.sub.k.example"), "cut 15", "glue is not authoritative data");
+        assert_eq!(at("a.b.m.k.example"), "moved at 2");
+        assert_eq!(at("m.k.example"), "exact 1", "a DNAME does not move its own name");
         assert_eq!(at("z.k.example"), "nowhere");
         assert_eq!(at("k.example"), "exact 0");
         let cut = tree.get(Name::parse("sub.k.example").unwrap().wire()).unwrap();

@@ -1,13 +1,13 @@
 //! The zones that are served: each apex, its static data, and the checks that make a clash a start-up error.
 
-use super::names::{Name, label_text, text_of};
-use super::tree::{RrSet, Tree, target_at};
+mod check;
+
+use super::names::Name;
+use super::tree::{RrSet, Tree};
 use super::wire::rtype;
 use super::zone_file::{self, Entry, Problem};
 use crate::limits::dns as limits;
 use crate::model::Cluster;
-use crate::model::group::is_twin;
-use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -79,6 +79,12 @@ impl Serial {
 }
 
 impl Zone {
+    /// Which label of `name` is the first of the apex, if it lies within the zone.
+    fn apex_in(&self, name: &Name) -> Option<usize> {
+        let index = name.labels().checked_sub(self.apex.labels())?;
+        (name.suffix(index) == self.apex.wire()).then_some(index)
+    }
+
     /// Its SOA. Every zone that was loaded has one.
     pub fn soa(&self) -> Option<&RrSet> {
         self.tree.apex().and_then(|apex| apex.set(rtype::SOA))
@@ -109,7 +115,7 @@ impl Zones {
     /// to one of them, or to its `-` twin. Reports every problem, with file and line where it has one.
     pub fn load(settings: &[ZoneSettings], clusters: &[Cluster]) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
-        let mut zones: Vec<Zone> = Vec::new();
+        let mut loaded: Vec<Loaded> = Vec::new();
         if settings.len() > limits::ZONES {
             problems.push(plain(format!(
                 "{} zones are configured, {} are allowed",
@@ -122,7 +128,7 @@ impl Zones {
                 problems.push(plain(format!("{:?} is no domain name that can be an apex", zone.apex)));
                 continue;
             };
-            if zones.iter().any(|have| have.apex.wire() == apex.wire()) {
+            if loaded.iter().any(|have| have.apex.wire() == apex.wire()) {
                 problems.push(plain(format!("the zone {apex} is configured twice: keep one")));
                 continue;
             }
@@ -131,14 +137,15 @@ impl Zones {
                 None => made(zone, &apex),
             };
             problems.extend(found);
-            let check = Check { zone, apex: &apex, entries: &entries };
-            problems.extend(check.all(clusters));
-            let entries: Vec<Entry> = entries.into_iter().filter(|entry| is_within(&apex, entry)).collect();
-            let tree = Tree::build(&apex, &entries);
-            let (serial, negative_ttl) = soa_numbers(&entries);
-            zones.push(Zone { apex, tree, negative_ttl, serial, agreed: Serial::default() });
+            problems.extend(check::records(&apex, zone.file.as_deref(), &entries, clusters));
+            loaded.push(Loaded {
+                entries: entries.into_iter().filter(|entry| is_within(&apex, entry)).collect(),
+                apex,
+            });
         }
-        problems.extend(nested(&zones, clusters));
+        problems.extend(check::nested(&loaded, clusters));
+        delegate(&mut loaded);
+        let mut zones: Vec<Zone> = loaded.into_iter().map(Loaded::compile).collect();
         // The longest apex first: a zone below another is its own (RFC 1034 §4.3.2, step 2).
         zones.sort_by_key(|zone| std::cmp::Reverse(zone.apex.labels()));
         if problems.is_empty() { Ok(Self(zones)) } else { Err(problems) }
@@ -155,10 +162,18 @@ impl Zones {
 
     /// The zone that `name` lies in, and which of its labels is the first of the apex.
     pub fn of(&self, name: &Name) -> Option<(&Zone, usize)> {
-        self.0.iter().find_map(|zone| {
-            let index = name.labels().checked_sub(zone.apex.labels())?;
-            (name.suffix(index) == zone.apex.wire()).then_some((zone, index))
-        })
+        self.0.iter().find_map(|zone| Some((zone, zone.apex_in(name)?)))
+    }
+
+    /// The zone that answers this type at `name`: DS of an apex is answered by the zone above, if that is ours, too.
+    pub fn of_type(&self, name: &Name, qtype: u16) -> Option<(&Zone, usize)> {
+        let own = self.of(name)?;
+        if qtype != rtype::DS || own.1 > 0 {
+            return Some(own);
+        }
+        let above = |zone: &'_ &Zone| zone.apex.labels() < own.0.apex.labels();
+        let above = self.0.iter().filter(above).find_map(|zone| Some((zone, zone.apex_in(name)?)));
+        Some(above.unwrap_or(own))
     }
 
     /// All of them, those of the longest names first.
@@ -172,36 +187,58 @@ impl Zones {
         self.0.iter().filter(|zone| {
             let label = cluster.as_str().as_bytes();
             let name = [&[label.len() as u8], label, zone.apex.wire()].concat();
-            zone.tree.get(&name).is_some()
+            zone.tree.get(&name).is_some() || zone.tree.apex().is_some_and(|apex| apex.is_moved)
         })
     }
 }
 
-/// Zones that lie at or below the name that a configured cluster (or its `-` twin) has in another zone: they would
-/// take over names of that cluster's groups and agents.
-fn nested(zones: &[Zone], clusters: &[Cluster]) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for inner in zones {
-        for outer in zones {
-            let Some(below) = inner.apex.labels().checked_sub(outer.apex.labels()).filter(|count| *count > 0)
-            else {
-                continue;
-            };
-            if inner.apex.suffix(below) != outer.apex.wire() {
-                continue;
-            }
-            let label = label_text(inner.apex.label(below - 1)).unwrap_or_default();
-            if let Some(cluster) =
-                clusters.iter().find(|have| have.as_str() == label || is_twin(have.as_str(), label))
-            {
-                let (inner, outer) = (&inner.apex, &outer.apex);
-                problems.push(plain(format!(
-                    "the zone {inner} lies where the cluster {cluster} is in the zone {outer}: rename one of them"
-                )));
-            }
+/// A zone's records, before they are compiled.
+#[derive(Debug)]
+struct Loaded {
+    apex: Name,
+    entries: Vec<Entry>,
+}
+
+impl Loaded {
+    fn compile(self) -> Zone {
+        let Self { apex, entries } = self;
+        let tree = Tree::build(&apex, &entries);
+        let (serial, negative_ttl) = soa_numbers(&entries);
+        Zone { apex, tree, negative_ttl, serial, agreed: Serial::default() }
+    }
+
+    /// Whether `name` lies below this zone's apex.
+    fn has_below(&self, name: &Name) -> bool {
+        name.wire() != self.apex.wire() && is_below(name.wire(), self.apex.wire())
+    }
+}
+
+/// Gives each zone that lies within another of ours its delegation there, unless the file has one: without it the
+/// names between the two would not exist, and resolvers that ask for one label more at a time (RFC 9156) would never
+/// get to the inner zone.
+fn delegate(zones: &mut [Loaded]) {
+    for at in 0..zones.len() {
+        let Some(inner) = zones.get(at) else { continue };
+        let is_ns = |entry: &&Entry| entry.rtype == rtype::NS && *entry.owner == *inner.apex.wire();
+        let servers: Vec<Entry> =
+            inner.entries.iter().filter(is_ns).map(|entry| Entry { line: 0, ..entry.clone() }).collect();
+        let is_glue = |entry: &&Entry| {
+            let is_server = |ns: &Entry| ns.rdata.eq_ignore_ascii_case(&entry.owner);
+            matches!(entry.rtype, rtype::A | rtype::AAAA) && servers.iter().any(is_server)
+        };
+        let glue = inner.entries.iter().filter(is_glue).map(|entry| Entry { line: 0, ..entry.clone() });
+        let records: Vec<Entry> = servers.iter().cloned().chain(glue).collect();
+        let apex = inner.apex.clone();
+        let outer = zones.iter_mut().filter(|zone| zone.has_below(&apex));
+        let Some(outer) = outer.max_by_key(|zone| zone.apex.labels()) else { continue };
+        let is_cut = |entry: &Entry| {
+            let ends = entry.rtype == rtype::NS && *entry.owner != *outer.apex.wire();
+            ends && is_below(apex.wire(), &entry.owner)
+        };
+        if !outer.entries.iter().any(is_cut) {
+            outer.entries.extend(records);
         }
     }
-    problems
 }
 
 /// SOA, NS and the name servers' addresses of a zone without a file. The serial is 1 on every replica.
@@ -231,6 +268,7 @@ fn made(zone: &ZoneSettings, apex: &Name) -> (Vec<Entry>, Vec<Problem>) {
         ttl,
         rdata: rdata.into(),
         line: 0,
+        file: None,
     };
     let mut entries = Vec::new();
     if let (Some(first), Ok(mailbox)) = (servers.first(), Name::parse(&format!("hostmaster.{apex}"))) {
@@ -257,124 +295,6 @@ fn made(zone: &ZoneSettings, apex: &Name) -> (Vec<Entry>, Vec<Problem>) {
 
 /// TTL of made NS and address records: long enough to be cached, short enough to move a server within the hour.
 const MADE_TTL: u32 = 300;
-
-/// The checks of one zone's records.
-struct Check<'a> {
-    zone: &'a ZoneSettings,
-    apex: &'a Name,
-    entries: &'a [Entry],
-}
-
-impl Check<'_> {
-    fn all(&self, clusters: &[Cluster]) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        problems.extend(self.apex_records());
-        problems.extend(self.owners(clusters));
-        problems.extend(self.aliases());
-        problems.extend(self.name_servers());
-        problems
-    }
-
-    fn at(&self, entry: &Entry, what: String) -> Problem {
-        Problem { file: self.zone.file.clone(), line: (entry.line > 0).then_some(entry.line), what }
-    }
-
-    fn apex_records(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let soas: Vec<&Entry> = self.entries.iter().filter(|entry| entry.rtype == rtype::SOA).collect();
-        let missing = |what: &str| Problem {
-            file: self.zone.file.clone(),
-            line: None,
-            what: format!("the zone {} has no {what} record at its apex: add one", self.apex),
-        };
-        match soas.split_first() {
-            None => problems.push(missing("SOA")),
-            Some((first, others)) => {
-                if *first.owner != *self.apex.wire() {
-                    problems.push(self.at(first, format!("the SOA must stand at the apex {}", self.apex)));
-                }
-                problems
-                    .extend(others.iter().map(|other| self.at(other, "a second SOA: keep one".to_owned())));
-            }
-        }
-        let is_ns = |entry: &&Entry| entry.rtype == rtype::NS && *entry.owner == *self.apex.wire();
-        if !self.entries.iter().any(|entry| is_ns(&entry)) {
-            problems.push(missing("NS"));
-        }
-        problems
-    }
-
-    fn owners(&self, clusters: &[Cluster]) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        for entry in self.entries {
-            let name = text_of(&entry.owner);
-            if !is_within(self.apex, entry) {
-                problems.push(self.at(entry, format!("{name} lies outside the zone {}", self.apex)));
-                continue;
-            }
-            let Some(top) = top_label(self.apex, &entry.owner) else { continue };
-            let owns = |cluster: &&Cluster| {
-                let cluster = cluster.as_str();
-                cluster.as_bytes() == top || cluster.replace('_', "-").as_bytes() == top
-            };
-            if let Some(cluster) = clusters.iter().find(owns) {
-                let what = format!(
-                    "{name} clashes with the cluster {cluster:?}, which owns its name and all below it: \
-                     rename one of them"
-                );
-                problems.push(self.at(entry, what));
-            }
-        }
-        problems
-    }
-
-    fn aliases(&self) -> Vec<Problem> {
-        let mut names: HashSet<&[u8]> = HashSet::new();
-        let aliases = self.entries.iter().filter(|entry| entry.rtype == rtype::CNAME);
-        let doubled: Vec<&Entry> = aliases.filter(|entry| !names.insert(&entry.owner)).collect();
-        let mut problems: Vec<Problem> = doubled
-            .iter()
-            .map(|entry| self.at(entry, format!("{} has two CNAME records: keep one", text_of(&entry.owner))))
-            .collect();
-        for entry in self.entries.iter().filter(|entry| entry.rtype != rtype::CNAME) {
-            if names.contains(&*entry.owner) {
-                let what = format!("{} has a CNAME and other data (RFC 1034 §3.6.2)", text_of(&entry.owner));
-                problems.push(self.at(entry, what));
-            }
-        }
-        problems
-    }
-
-    /// A name server below the apex must have an address here, or nobody can reach it. A made zone is let off:
-    /// a server that listens on a wildcard address cannot know how others reach it.
-    fn name_servers(&self) -> Vec<Problem> {
-        if self.zone.file.is_none() {
-            return Vec::new();
-        }
-        let is_address = |entry: &&Entry| matches!(entry.rtype, rtype::A | rtype::AAAA);
-        let hosts: HashSet<&[u8]> =
-            self.entries.iter().filter(is_address).map(|entry| &*entry.owner).collect();
-        let cuts: Vec<&[u8]> = self
-            .entries
-            .iter()
-            .filter(|entry| entry.rtype == rtype::NS && *entry.owner != *self.apex.wire())
-            .map(|entry| &*entry.owner)
-            .collect();
-        let mut problems = Vec::new();
-        for entry in self.entries.iter().filter(|entry| entry.rtype == rtype::NS) {
-            let skip = target_at(entry.rtype).unwrap_or_default();
-            let target = entry.rdata.get(skip..).unwrap_or_default().to_ascii_lowercase();
-            let is_ours = is_below(&target, self.apex.wire());
-            // Below another zone's cut its address is that zone's business; below its own cut it is glue.
-            let is_others = cuts.iter().any(|cut| *cut != &*entry.owner && is_below(&target, cut));
-            if is_ours && !is_others && !hosts.contains(&*target) {
-                let what = format!("the name server {} has no A or AAAA record here", text_of(&target));
-                problems.push(self.at(entry, what));
-            }
-        }
-        problems
-    }
-}
 
 fn plain(what: String) -> Problem {
     Problem { file: None, line: None, what }
@@ -466,6 +386,57 @@ al TXT x
         let mut lines: Vec<Option<usize>> = problems.iter().map(|problem| problem.line).collect();
         lines.sort();
         assert_eq!(lines, [None, Some(3), Some(5), Some(7), Some(8), Some(10)], "{problems:#?}");
+    }
+
+    #[test]
+    fn what_could_never_be_seen_or_is_undefined_is_refused() {
+        let (_file, settings) = file(
+            "$TTL 60
+@ SOA ns1.other. host 7 1 1 1 2
+@ NS ns1.other.
+@ DS 60485 5 1 2BB183AF5F22588179A53B0A98631FAD1A292118
+moved DNAME other.
+moved A 192.0.2.1
+below.moved A 192.0.2.1
+two DNAME a.
+two DNAME b.
+cut DNAME a.
+cut NS ns1.other.
+*.w DNAME a.
+*.v NS ns1.other.
+twice CNAME a.
+twice CNAME a.
+",
+        );
+        let inner = ZoneSettings::new("in.moved.k.example");
+        let problems = Zones::load(&[settings, inner], &[]).unwrap_err();
+        let mut lines: Vec<Option<usize>> = problems.iter().map(|problem| problem.line).collect();
+        lines.sort();
+        assert_eq!(lines, [4, 5, 7, 9, 11, 12, 13].map(Some), "{problems:#?}");
+    }
+
+    #[test]
+    fn a_dname_at_the_apex_may_not_take_configured_clusters_away() {
+        let text = "$TTL 60\n@ SOA ns1.other. host 7 1 1 1 2\n@ NS ns1.other.\n@ DNAME other.\n";
+        let (_file, settings) = file(text);
+        let prod = Cluster::parse("prod").unwrap();
+        let zones = Zones::load(std::slice::from_ref(&settings), &[]).unwrap();
+        assert_eq!(zones.that_hide(&prod).count(), 1);
+        assert_eq!(Zones::load(&[settings], &[prod]).unwrap_err()[0].line, Some(4));
+    }
+
+    #[test]
+    fn a_zone_below_another_of_ours_is_delegated_there() {
+        let addresses = vec!["192.0.2.1".parse().unwrap()];
+        let inner = ZoneSettings { addresses, ..ZoneSettings::new("a.b.example") };
+        let zones = Zones::load(&[inner, ZoneSettings::new("example")], &[]).unwrap();
+        let outer = zones.iter().find(|zone| zone.apex.labels() == 1).unwrap();
+        let node = |name: &str| outer.tree.get(Name::parse(name).unwrap().wire());
+        assert!(node("b.example").is_some_and(|node| node.sets.is_empty()), "the name between exists");
+        assert!(node("a.b.example").is_some_and(|node| node.is_cut));
+        assert!(node("ns1.a.b.example").is_some(), "with its glue");
+        let of = |qtype| zones.of_type(&Name::parse("a.b.example").unwrap(), qtype).unwrap().1;
+        assert_eq!((of(rtype::A), of(rtype::DS)), (0, 2), "DS is the upper zone's");
     }
 
     #[test]

@@ -27,15 +27,16 @@ pub enum NameKind {
 const KINDS: [&str; 10] =
     ["outside", "apex", "static", "cluster", "group", "zone", "agent", "service", "unknown", "none"];
 /// Response codes that we give, by their place in the cells.
-const RCODES: [(u8, &str); 8] = [
+const RCODES: [(u8, &str); 9] = [
     (0, "noerror"),
     (1, "formerr"),
     (2, "servfail"),
     (3, "nxdomain"),
     (4, "notimp"),
     (5, "refused"),
-    (16, "badvers"),
+    (6, "yxdomain"),
     (9, "notauth"),
+    (16, "badvers"),
 ];
 const TRANSPORTS: [&str; 2] = ["udp", "tcp"];
 const ANSWERS: usize = TRANSPORTS.len() * RCODES.len() * KINDS.len();
@@ -109,11 +110,7 @@ impl Counters {
 
     /// Counts an answer.
     pub fn answered(&self, outcome: Outcome) {
-        let rcode = match outcome.rcode {
-            16 => 6,
-            9 => 7,
-            rcode => usize::from(rcode),
-        };
+        let Some(rcode) = RCODES.iter().position(|(code, _)| *code == outcome.rcode) else { return };
         let row = usize::from(outcome.tcp) * RCODES.len() + rcode;
         self.bump(self.answers.get(row * KINDS.len() + outcome.name as usize), 1);
     }

@@ -5,7 +5,7 @@ use crate::dns_fleet::{Served, query, record};
 use fingerpost::dns::{Empty, Rules, ZoneSettings, Zones};
 use fingerpost::model::Cluster;
 use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::{Record, RecordType};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -135,7 +135,10 @@ fn happen(served: &Served, event: &str, words: &[&str]) -> bool {
 /// Asks and renders the answer as scenarios write it.
 fn ask<'a>(served: &Served, mut words: impl Iterator<Item = &'a str>) -> Vec<String> {
     let name = words.next().unwrap();
-    let kind = RecordType::from_str(words.next().unwrap()).unwrap();
+    let kind = match words.next().unwrap() {
+        "DNAME" => RecordType::Unknown(39),
+        other => RecordType::from_str(other).unwrap(),
+    };
     let (mut edns, mut tcp) = (Some(1232), false);
     for word in words {
         match word.split_once('=') {
@@ -180,6 +183,7 @@ pub fn code(code: ResponseCode) -> &'static str {
         ResponseCode::NXDomain => "NXDOMAIN",
         ResponseCode::NotImp => "NOTIMP",
         ResponseCode::Refused => "REFUSED",
+        ResponseCode::YXDomain => "YXDOMAIN",
         ResponseCode::BADVERS => "BADVERS",
         other => panic!("{other} is no code that we give"),
     }
@@ -194,10 +198,18 @@ pub fn decode(bytes: &[u8]) -> Message {
 }
 
 fn shown(record: &Record) -> String {
-    let data = if record.record_type() == RecordType::HINFO {
-        "\"RFC8482\" \"\"".to_owned()
-    } else {
-        record.data.to_string()
+    let data = match &record.data {
+        RData::HINFO(_) => "\"RFC8482\" \"\"".to_owned(),
+        RData::Unknown { rdata, .. } if u16::from(record.record_type()) == 39 => {
+            let mut decoder = BinDecoder::new(&rdata.anything);
+            Name::read(&mut decoder).unwrap().to_string()
+        }
+        RData::Unknown { rdata, .. } => {
+            let bytes = &rdata.anything;
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("\\# {} {hex}", bytes.len())
+        }
+        other => other.to_string(),
     };
     format!("{} {} {} {data}", record.name, record.ttl, record.record_type())
 }

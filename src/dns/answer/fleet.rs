@@ -17,6 +17,8 @@ use crate::model::{Addresses, Agent, Cluster, Group, Label, Moment, State, Zone}
 pub struct Said<'a> {
     /// What kind of name it is.
     pub kind: Kind,
+    /// The group that it is about.
+    pub group: Option<&'a Group>,
     /// For `az-` names: whether the zone could be kept.
     pub zone_kept: Option<bool>,
     /// What it answers.
@@ -24,9 +26,14 @@ pub struct Said<'a> {
 }
 
 impl<'a> Said<'a> {
-    /// Without a zone.
+    /// Without a group, and without a zone.
     pub fn new(kind: Kind, outcome: Outcome<'a>) -> Self {
-        Self { kind, zone_kept: None, outcome }
+        Self { kind, group: None, zone_kept: None, outcome }
+    }
+
+    /// About a group.
+    fn of(group: &'a Group, kind: Kind, outcome: Outcome<'a>) -> Self {
+        Self { group: Some(group), ..Self::new(kind, outcome) }
     }
 }
 
@@ -49,10 +56,12 @@ pub fn answer<'a>(known: &Known<'a>, question: Question<'_>, apex: usize, entrop
     };
     let asked = Asked { known, group, qtype: question.qtype, entropy, base: apex - 2 };
     if apex == 2 {
-        return Some(Said { kind: Kind::Group, zone_kept: None, outcome: asked.group() });
+        return Some(Said::of(group, Kind::Group, asked.group()));
     }
+    // Below a group, even that a name does not exist tells of the group.
+    let missing = Some(Said::of(group, Kind::Unknown, Outcome::NoSuchName));
     match (apex, label(3), label(4)) {
-        (3, Some("_tcp"), _) => Some(Said::new(Kind::Service, Outcome::NoData)),
+        (3, Some("_tcp"), _) => Some(Said::of(group, Kind::Service, Outcome::NoData)),
         (4, Some("_tcp"), Some(service)) => asked.service(service).or(missing),
         (3, Some(below), _) => match below.strip_prefix(ZONE_PREFIX) {
             Some(zone) if (1..=MAX_LABEL - ZONE_PREFIX.len()).contains(&zone.len()) => Some(asked.zone(zone)),
@@ -120,13 +129,13 @@ impl<'a> Asked<'_, 'a> {
         let outcome = match self.qtype {
             rtype::A | rtype::AAAA => {
                 let zone = self.live_zone(label);
-                let said = Said::new(Kind::Zone, self.addresses(zone));
+                let said = Said::of(self.group, Kind::Zone, self.addresses(zone));
                 return Said { zone_kept: Some(zone.is_some()), ..said };
             }
             rtype::ANY => Outcome::Any,
             _ => Outcome::NoData,
         };
-        Said::new(Kind::Zone, outcome)
+        Said::of(self.group, Kind::Zone, outcome)
     }
 
     /// The zone of this label, if it has a live, ready agent of any family. A client whose zone has agents without
@@ -221,7 +230,7 @@ impl<'a> Asked<'_, 'a> {
             rtype::ANY => Outcome::Any,
             _ => Outcome::NoData,
         };
-        Some(Said::new(Kind::Agent, outcome))
+        Some(Said::of(self.group, Kind::Agent, outcome))
     }
 
     /// TTL of an agent that is gone: its name resolves for a while yet.
@@ -255,7 +264,7 @@ impl<'a> Asked<'_, 'a> {
             }
             _ => Outcome::NoData,
         };
-        Some(Said::new(Kind::Service, outcome))
+        Some(Said::of(self.group, Kind::Service, outcome))
     }
 
     /// The service's name as the records have it: this one, or the one whose `-` twin it is.
