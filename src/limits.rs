@@ -188,6 +188,10 @@ pub mod kafka {
     pub const TURNS: usize = 100_000;
     /// How long the end of a TLS connection may take to be said.
     pub const FAREWELL: Duration = Duration::from_millis(200);
+    /// How long a client in the wrong place is answered: two requests tell it all.
+    pub const TURNING_AWAY: Duration = Duration::from_secs(10);
+    /// Largest request of a client in the wrong place: a client id of 32,767 bytes, and what an honest one asks.
+    pub const TURNED_AWAY_BYTES: usize = 64 * 1024;
     /// Groups whose derived state one listener keeps, some kilobytes each; beyond it those without a connection go.
     pub const GROUPS: usize = 16_384;
     /// Time between two lines in the log about connections without a group: anyone can cause them.

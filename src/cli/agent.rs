@@ -9,10 +9,9 @@ use crate::agent::read_only::ReadOnly;
 use crate::agent::{Heartbeat, Settings, Sidecar, detect};
 use crate::clock::wall;
 use crate::config::{Environment, Secret, read_secret_file, shown_url};
-use crate::kafka::gateway;
+use crate::kafka::{BindError, gateway};
 use crate::model::agent::{DEFAULT_KAFKA_PORT, KAFKA_SERVICE};
 use crate::model::{AgentId, AgentKey, Label, Record, State, Zone};
-use crate::placement::Rules;
 use crate::registry::{self, Options, Registry, record};
 use crate::telemetry::Telemetry;
 use std::net::SocketAddr;
@@ -64,21 +63,17 @@ fn gateway(
     describe(arguments, &key, Some(listen), None)?; // what is wrong with it is said before anything is bound
     let telemetry =
         Telemetry::new().map_err(|error| Failure::new(UNAVAILABLE, format!("the metrics: {error}")))?;
-    let gateway = gateway::Settings {
-        address: listen,
-        upstream: upstream.to_owned(),
-        cluster: key.cluster.clone(),
-        group: key.group.clone(),
-        zone: None,
-        zones: Arc::default(),
-        rules: Rules::default(),
-        limits: gateway::Limits::default(),
-    };
+    let (cluster, group) = (key.cluster.clone(), key.group.clone());
+    let mut gateway = gateway::Settings::new(listen, upstream.to_owned(), cluster, group);
+    gateway.apexes.extend(arguments.apex.clone());
+    arguments.transport.apply(&mut gateway)?;
     let settings = Settings { key, lease: arguments.lease, drain: arguments.drain, gateway };
     until_signal(async |stop| {
         let key = settings.key.clone();
-        let sidecar =
-            Sidecar::bind(settings, telemetry.clone()).map_err(|error| Failure::from(UNAVAILABLE, &error))?;
+        let sidecar = Sidecar::bind(settings, telemetry.clone()).map_err(|error| match &error {
+            BindError::Address { .. } => Failure::from(UNAVAILABLE, &error),
+            BindError::Tls { .. } | BindError::UpstreamTls { .. } => Failure::from(CONFIG, &error),
+        })?;
         let address = sidecar.address();
         let admin = admin(arguments, &sidecar, &registry, telemetry)?;
         let zone = zone(arguments).await;

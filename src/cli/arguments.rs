@@ -72,6 +72,9 @@ The server can also be given by FINGERPOST_SERVER, the token by FINGERPOST_TOKEN
     #[command(after_help = "Examples:
   fingerpost agent --cluster prod --group vpc-1 --zone us-east-1a --apex kafka.corp.example \\
       --listen 10.0.1.17:9092 --upstream 127.0.0.1:19092 --registry redis://10.0.0.2:6379
+  fingerpost agent --cluster prod --group vpc-1 --zone us-east-1a --apex kafka.corp.example \\
+      --listen 10.0.1.17:9093 --tls-cert agent.pem --tls-key agent.key --upstream 127.0.0.1:19092 \\
+      --registry redis://10.0.0.2:6379
   fingerpost agent --cluster prod --group vpc-1 --zone us-east-1a --address 10.0.1.17 \\
       --registry redis://10.0.0.2:6379
   fingerpost agent --cluster prod --group vpc-1 --address 10.0.1.17 --address 2001:db8::17 \\
@@ -250,6 +253,8 @@ pub(super) struct Agent {
     /// File that holds the registry's password [environment: FINGERPOST_REGISTRY_PASSWORD_FILE]
     #[arg(long, value_name = "FILE")]
     pub(super) password_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) transport: super::transport::Transport,
 }
 
 fn demo_agents(text: &str) -> Result<usize, String> {

@@ -9,6 +9,7 @@ mod failure;
 mod generate;
 mod log;
 mod run;
+mod transport;
 
 use crate::config::Environment;
 use arguments::{Arguments, Command};

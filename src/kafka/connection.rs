@@ -5,6 +5,7 @@ use super::api::Stop;
 use super::frame;
 use super::groups::NoGroup;
 use super::listener::Shared;
+use super::misplaced;
 use super::service::{Request, Service};
 use crate::clock;
 use crate::limits::kafka as limits;
@@ -85,7 +86,7 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Shared, stop: C
             return;
         }
     };
-    let Entered { stream, source, sni, principal, share: _share } = entered;
+    let Entered { mut stream, source, sni, principal, share: _share } = entered;
     let subject = principal.as_ref().map(|one| one.subject.as_str());
     let now = shared.clock.now();
     let close = match shared.groups.find(&shared.view.load(), sni.as_deref(), source.ip(), now) {
@@ -96,7 +97,7 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Shared, stop: C
         Err(refusal) => {
             metrics.no_group(refusal.as_str());
             shared.groups.tell(&refusal, source.ip(), now);
-            part(stream).await;
+            Box::pin(misplaced::turn_away(&mut stream)).await;
             Close::NoGroup(refusal)
         }
     };

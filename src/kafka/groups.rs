@@ -210,7 +210,7 @@ impl Groups {
 
 /// The labels of `name` below the nearest of our apexes, if there are enough of them to name a group. A name outside, the
 /// apex itself and a name directly below it (of a server, say) name none.
-fn labels_below<'a>(apexes: &[String], name: &'a str) -> Option<Vec<&'a str>> {
+pub(super) fn labels_below<'a>(apexes: &[String], name: &'a str) -> Option<Vec<&'a str>> {
     let below = |apex: &String| name.strip_suffix(apex.as_str())?.strip_suffix('.');
     // The nearest apex leaves the least.
     let rest = apexes.iter().filter_map(below).min_by_key(|rest| rest.len())?;

@@ -110,6 +110,15 @@ pub enum BindError {
         #[source]
         source: io::Error,
     },
+    /// The certificates of TLS to the upstream can't be used.
+    #[error("TLS to the upstream {upstream}")]
+    UpstreamTls {
+        /// The upstream.
+        upstream: String,
+        /// Why.
+        #[source]
+        source: tls::Error,
+    },
     /// The certificates can't be used.
     #[error("TLS of the Kafka listener {address}")]
     Tls {

@@ -194,7 +194,7 @@ impl Parts {
             Listener::bind(settings, view, clock, metrics, Arc::clone(&self.placement)).map_err(|error| {
                 match error {
                     BindError::Address { .. } => Error::unavailable("Kafka", error),
-                    BindError::Tls { .. } => Error::config("Kafka", error),
+                    BindError::Tls { .. } | BindError::UpstreamTls { .. } => Error::config("Kafka", error),
                 }
             })?;
         Ok((KafkaAddress { address: listener.address(), cluster, clients }, listener))

@@ -1,6 +1,8 @@
 //! What the gateway counts. Labels are of fixed sets: APIs that are rewritten, directions, reasons.
 
+use super::tls;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use std::sync::Arc;
 
 /// The gateway's metrics.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub struct Metrics {
     pub pending_full: IntCounter,
     /// Whether the upstream is well.
     pub upstream_up: IntGauge,
+    /// TLS and PROXY headers of clients.
+    pub entry: Arc<tls::Metrics>,
     rewrites: IntCounterVec,
     closed: IntCounterVec,
     upstream_errors: IntCounterVec,
@@ -61,6 +65,7 @@ impl Metrics {
                 "fingerpost_gateway_upstream_up",
                 "1 while the upstream answers probes, else 0",
             )?,
+            entry: Arc::new(tls::Metrics::register(registry, "gateway")?),
             rewrites: vector(
                 "fingerpost_gateway_rewrites_total",
                 "Replies that were rewritten, or of which something was blotted out, by API",

@@ -1,11 +1,13 @@
 //! The gateway's relay against an upstream that the test plays itself: order, requests without replies, hostile peers,
 //! bounds.
 
+mod tls;
+
 use crate::support::{DEADLINE, wait_for};
 use fingerpost::clock::Clock;
 use fingerpost::kafka::gateway::{Control, Gateway, Limits, Settings, Sources};
 use fingerpost::model::{
-    Agent, AgentId, AgentKey, Cluster, Fleet, Group, GroupName, Lease, Moment, Record, Source,
+    Agent, AgentId, AgentKey, Cluster, Fleet, Group, GroupName, Lease, Moment, Record, Source, Zone,
 };
 use fingerpost::telemetry::Telemetry;
 use fingerpost::view::{self, Publisher};
@@ -29,6 +31,11 @@ struct Relay {
 
 impl Relay {
     fn start(limits: Limits) -> Self {
+        Self::with(|settings| settings.limits = limits)
+    }
+
+    /// A gateway with other settings than the usual.
+    fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
         let runtime = Runtime::new().unwrap();
         let _inside = runtime.enter();
@@ -37,23 +44,21 @@ impl Relay {
         let (cluster, group) = (Cluster::parse("prod").unwrap(), GroupName::parse("vpc-1").unwrap());
         let agent = AgentId::parse("a1").unwrap();
         let key = AgentKey { cluster: cluster.clone(), group: group.clone(), agent };
-        let record = Record { addresses: vec![[10, 0, 1, 7].into()], weight: 100, ..Record::default() };
+        let record = Record {
+            zone: Some(Zone::parse("az-1").unwrap()),
+            addresses: vec![[10, 0, 1, 7].into()],
+            weight: 100,
+            ..Record::default()
+        };
         let lease = Lease::new(Moment::from_millis(u64::MAX / 2), Source::new("test", 0));
         let agents = vec![Arc::new(Agent { key, record: Arc::new(record), lease })];
         let mut edit = Fleet::default().edit();
         edit.put_group(Arc::new(Group::build(cluster.clone(), group.clone(), 1, agents, Vec::new())));
         edit.set_synced();
         publisher.publish(edit.finish());
-        let settings = Settings {
-            address: "127.0.0.1:0".parse().unwrap(),
-            upstream: upstream.local_addr().unwrap().to_string(),
-            cluster,
-            group,
-            zone: None,
-            zones: Arc::default(),
-            rules: Default::default(),
-            limits,
-        };
+        let address = "127.0.0.1:0".parse().unwrap();
+        let mut settings = Settings::new(address, upstream.local_addr().unwrap().to_string(), cluster, group);
+        change(&mut settings);
         let sources = Sources {
             view,
             clock: Clock::machine(),

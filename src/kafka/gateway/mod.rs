@@ -3,13 +3,15 @@
 //! Fetch, ShareFetch and ShareAcknowledge are blotted out while they stream; everything else passes byte for byte.
 //! docs/gateway.md has every rule.
 //!
-//! Read [`versions`] first (what is done with which request), then [`connection`]. [`requests`], [`replies`],
+//! Read [`versions`] first (what is done with which request), then [`relay`]. [`requests`], [`replies`],
 //! [`walker`] and [`rewrite`] do no I/O.
 
 pub mod buffer;
+pub mod close;
 pub mod connection;
 pub mod pending;
 pub mod programs;
+pub mod relay;
 pub mod replies;
 pub mod requests;
 pub mod rewrite;
@@ -19,15 +21,20 @@ pub mod walker;
 #[cfg(test)]
 mod walks;
 
+pub use close::Close;
 pub use upstream::Upstream;
 
 use super::listener::BindError;
 use super::service::Service;
 use super::topics::Topics;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::limits::gateway as limits;
+use crate::limits::tls::RELOAD_INTERVAL;
 use crate::model::{Cluster, GroupName, Zone};
-use crate::net::tcp;
+use crate::net::dial::Dial;
+use crate::net::entry::{self, Entry};
+use crate::net::tls::{ClientSettings, ClientTls, ServerSettings, ServerTls};
+use crate::net::{proxy, tcp};
 use crate::placement::{Placement, Rules, ZoneRules};
 use crate::telemetry::{gateway::Metrics, kafka};
 use crate::view::View;
@@ -43,8 +50,20 @@ use tokio_util::sync::CancellationToken;
 pub struct Settings {
     /// Where to listen; port 0 takes a free one.
     pub address: SocketAddr,
+    /// TLS to clients; without it the gateway speaks plain text.
+    pub tls: Option<ServerSettings>,
+    /// How often certificate files are looked at for new ones.
+    pub reload: Duration,
+    /// Whether proxies stand in front of it.
+    pub proxy: Option<proxy::Settings>,
+    /// Zones below which names are those of groups: who asks by TLS for another group's is turned away.
+    pub apexes: Vec<String>,
     /// The broker behind it, as `host:port`.
     pub upstream: String,
+    /// TLS to the broker.
+    pub upstream_tls: Option<ClientSettings>,
+    /// Whether the broker (another proxy: Kafka's own does not) reads the client's address from a PROXY header.
+    pub upstream_proxy: bool,
     /// The cluster of its clients.
     pub cluster: Cluster,
     /// The only group that they are told about.
@@ -57,6 +76,28 @@ pub struct Settings {
     pub rules: Rules,
     /// Bounds on connections.
     pub limits: Limits,
+}
+
+impl Settings {
+    /// A gateway of `group` before `upstream`, with defaults for all that need not be said.
+    pub fn new(address: SocketAddr, upstream: String, cluster: Cluster, group: GroupName) -> Self {
+        Self {
+            address,
+            tls: None,
+            reload: RELOAD_INTERVAL.default,
+            proxy: None,
+            apexes: Vec::new(),
+            upstream,
+            upstream_tls: None,
+            upstream_proxy: false,
+            cluster,
+            group,
+            zone: None,
+            zones: Arc::default(),
+            rules: Rules::default(),
+            limits: Limits::default(),
+        }
+    }
 }
 
 /// Bounds on a gateway's connections.
@@ -107,18 +148,33 @@ pub struct Sources {
     pub metrics: Arc<Metrics>,
 }
 
-/// What the connections of a gateway share.
+/// What relayed connections share, at a gateway or at a listener that relays.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    service: Service,
     view: View,
     clock: Clock,
     metrics: Arc<Metrics>,
-    upstream: Arc<Upstream>,
     limits: Limits,
     /// Permits for held replies, in [`limits::UNIT`]s.
     held: Semaphore,
     phase: watch::Sender<Phase>,
+}
+
+impl Shared {
+    fn new(view: View, clock: Clock, metrics: Arc<Metrics>, limits: Limits) -> Self {
+        let held = Semaphore::new(limits::HELD_BYTES / limits::UNIT);
+        Self { view, clock, metrics, limits, held, phase: watch::Sender::new(Phase::Serving) }
+    }
+}
+
+/// What the connections of a gateway share.
+#[derive(Debug)]
+struct Gate {
+    entry: Entry,
+    apexes: Vec<String>,
+    service: Arc<Service>,
+    upstream: Arc<Upstream>,
+    shared: Arc<Shared>,
 }
 
 /// A bound gateway.
@@ -126,14 +182,16 @@ pub(crate) struct Shared {
 pub struct Gateway {
     socket: TcpListener,
     address: SocketAddr,
-    shared: Arc<Shared>,
+    reload: Duration,
+    upstream_tls: Option<ClientTls>,
+    gate: Arc<Gate>,
     counts: Arc<tcp::Counts>,
 }
 
 /// What one who runs a gateway holds on to.
 #[derive(Clone, Debug)]
 pub struct Control {
-    shared: Arc<Shared>,
+    gate: Arc<Gate>,
     /// Connections accepted, refused and open.
     pub counts: Arc<tcp::Counts>,
 }
@@ -141,42 +199,49 @@ pub struct Control {
 impl Control {
     /// How far the agent is with leaving: connections act on it.
     pub fn set_phase(&self, phase: Phase) {
-        self.shared.phase.send_replace(phase);
+        self.gate.shared.phase.send_replace(phase);
     }
 
     /// The upstream, to be probed and declared lost.
     pub fn upstream(&self) -> Arc<Upstream> {
-        Arc::clone(&self.shared.upstream)
+        Arc::clone(&self.gate.upstream)
     }
 }
 
 impl Gateway {
-    /// Binds; must be called within the runtime that will run it. Clients that come before [`Gateway::run`] wait.
+    /// Binds, and reads certificates; must be called within the runtime that will run it. Clients that come before
+    /// [`Gateway::run`] wait.
     pub fn bind(settings: Settings, sources: Sources) -> Result<Self, BindError> {
-        let bound = tcp::bind(settings.address).and_then(|socket| Ok((socket.local_addr()?, socket)));
+        let Settings { address, cluster, group, upstream, limits, .. } = settings;
+        let tls = settings.tls.map(|tls| ServerTls::load(tls, clock::wall())).transpose();
+        let tls = tls.map_err(|source| BindError::Tls { address, source })?;
+        let upstream_tls = settings.upstream_tls.map(|tls| ClientTls::load(tls, clock::wall())).transpose();
+        let upstream_tls =
+            upstream_tls.map_err(|source| BindError::UpstreamTls { upstream: upstream.clone(), source })?;
+        let bound = tcp::bind(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
         let (address, socket) = match bound {
             Ok(bound) => bound,
-            Err(source) => {
-                let Settings { address, cluster, .. } = settings;
-                return Err(BindError::Address { address, cluster, source });
-            }
+            Err(source) => return Err(BindError::Address { address, cluster, source }),
         };
         let Sources { view, clock, placement, kafka, metrics } = sources;
-        let mut service = Service::new(settings.cluster, settings.group, Topics::Registry, placement, kafka);
+        let mut service = Service::new(cluster, group, Topics::Registry, placement, kafka);
         service.zone = settings.zone;
         service.zones = settings.zones;
         service.rules = settings.rules;
-        let shared = Shared {
-            service,
-            view,
-            clock,
-            metrics,
-            upstream: Arc::new(Upstream::new(settings.upstream)),
-            limits: settings.limits,
-            held: Semaphore::new(limits::HELD_BYTES / limits::UNIT),
-            phase: watch::Sender::new(Phase::Serving),
+        let dial = Dial {
+            tls: upstream_tls.clone(),
+            proxy: settings.upstream_proxy,
+            keep_alive: limits::KEEP_ALIVE,
         };
-        Ok(Self { socket, address, shared: Arc::new(shared), counts: Arc::default() })
+        let gate = Gate {
+            entry: Entry::new(settings.proxy, limits.tcp.per_source, tls),
+            apexes: settings.apexes,
+            service: Arc::new(service),
+            upstream: Arc::new(Upstream::new(upstream, dial)),
+            shared: Arc::new(Shared::new(view, clock, metrics, limits)),
+        };
+        let (gate, counts, reload) = (Arc::new(gate), Arc::default(), settings.reload);
+        Ok(Self { socket, address, reload, upstream_tls, gate, counts })
     }
 
     /// The address that is bound.
@@ -186,16 +251,27 @@ impl Gateway {
 
     /// What to hold on to while it runs.
     pub fn control(&self) -> Control {
-        Control { shared: Arc::clone(&self.shared), counts: Arc::clone(&self.counts) }
+        Control { gate: Arc::clone(&self.gate), counts: Arc::clone(&self.counts) }
     }
 
     /// Serves until `stop`; returns when all connections have ended or their time to finish is over.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { socket, shared, counts, .. } = self;
-        let limits = shared.limits.tcp;
-        tcp::serve(socket, limits, counts, stop, move |stream, peer, stop| {
-            connection::serve(stream, peer, Arc::clone(&shared), stop)
-        })
-        .await;
+        let Self { socket, address, reload, upstream_tls, gate, counts } = self;
+        let limits = gate.entry.at_accept(gate.shared.limits.tcp);
+        let own = gate.entry.tls().cloned().zip(Some(Arc::clone(&gate.shared.metrics.entry)));
+        let watching = async {
+            if let Some((tls, metrics)) = own {
+                entry::watch(tls, address.to_string(), metrics, reload, clock::wall, stop.clone()).await;
+            }
+        };
+        let watching_upstream = async {
+            if let Some(tls) = upstream_tls {
+                tls.watch(reload, clock::wall, stop.clone()).await;
+            }
+        };
+        let serving = tcp::serve(socket, limits, counts, stop.clone(), move |stream, peer, stop| {
+            connection::serve(stream, peer, Arc::clone(&gate), stop)
+        });
+        tokio::join!(serving, watching, watching_upstream);
     }
 }
