@@ -15,7 +15,6 @@ const AT_ONCE: usize = 3;
 fn every_client_works_with_a_plain_broker() {
     let _alone = alone();
     let broker = broker();
-    // Taken from the end: those that bear a coordinator that is still starting come first.
     let queue = Mutex::new(CLIENTS.into_iter().rev().collect::<Vec<_>>());
     let next = || queue.lock().expect("no other thread panicked").pop();
     std::thread::scope(|scope| {

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"sync/atomic"
@@ -162,6 +164,11 @@ func (lib saramaLib) consume(ctx context.Context) (int64, error) {
 	}
 	go func() {
 		for err := range members.Errors() {
+			// A connection that ended is told of here too, while sarama makes a new one and goes on.
+			if errors.Is(err, io.EOF) || errors.As(err, new(*net.OpError)) {
+				show(map[string]any{"event": "retried", "reason": err.Error()})
+				continue
+			}
 			fail(err)
 		}
 	}()

@@ -159,6 +159,7 @@ public final class Client {
                     admin.createTopics(List.of(topic)).all().get();
                     print("{\"event\":\"created\",\"topic\":" + quoted(topic.name()) + "}");
                 }
+                case "client-metrics" -> ClientMetrics.subscribe(admin);
                 case "describe-cluster" -> print("{\"event\":\"cluster\"," + cluster(admin) + "}");
                 case "describe-topics" -> print("{\"event\":\"topics\",\"topics\":"
                     + topics(admin, List.of(option("topic", ""))) + "}");
@@ -210,7 +211,12 @@ public final class Client {
             settings.put("ssl.truststore.type", "PEM");
             settings.put("ssl.truststore.location", option("tls-ca", ""));
         }
-        if (!sasl.isEmpty()) {
+        if (sasl.equals("oauthbearer")) {
+            // Kafka's unsecured token, for tests: there is no login callback, so its default is taken.
+            settings.put("sasl.mechanism", "OAUTHBEARER");
+            settings.put("sasl.jaas.config", "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule"
+                + " required unsecuredLoginStringClaim_sub=\"" + option("user", "") + "\";");
+        } else if (!sasl.isEmpty()) {
             boolean plain = sasl.equals("plain");
             String login = plain ? "plain.PlainLoginModule" : "scram.ScramLoginModule";
             settings.put("sasl.mechanism", plain ? "PLAIN" : "SCRAM-SHA-256");

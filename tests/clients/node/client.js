@@ -1,6 +1,7 @@
 // The Node client of the tests (kafkajs). Command line and output: tests/clients/README.md.
 'use strict'
 const fs = require('node:fs')
+const { Socket } = require('node:net')
 const { Kafka, logLevel, Partitioners } = require('kafkajs')
 
 const start = Date.now()
@@ -28,23 +29,37 @@ const fail = error => {
   errors++
   show({ error: String(error) })
 }
-const done = count => show({ event: 'done', count, errors, ms: Date.now() - start })
+// All is closed by now, so nothing should hold the process. But kafkajs 2.2.4 makes two sockets when two requests find
+// their connection gone at the same time, and forgets the first (getConnection in network/connectionPool.js): that one
+// would hold it until the other end's limit for idle connections. Its documentation ends programs with exit(), too.
+function done(count) {
+  const forgotten = process._getActiveHandles().filter(it => it instanceof Socket && it.remotePort && !it.writableEnded)
+  if (forgotten.length) show({ event: 'forgotten', connections: forgotten.length })
+  show({ event: 'done', count, errors, ms: Date.now() - start })
+}
 const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
 
+function login() {
+  const user = options.user ?? ''
+  if (options.sasl === 'oauthbearer') return { mechanism: 'oauthbearer', oauthBearerProvider: async () => ({ value: token(user) }) }
+  const mechanism = options.sasl === 'plain' ? 'plain' : 'scram-sha-256'
+  return { mechanism, username: user, password: options.password ?? '' }
+}
+
+// An unsecured JWS (RFC 7515, appendix A.5), which Kafka's own test mechanism believes.
+function token(user) {
+  const part = value => Buffer.from(JSON.stringify(value)).toString('base64url')
+  const now = Math.floor(Date.now() / 1000)
+  return `${part({ alg: 'none' })}.${part({ sub: user, iat: now, exp: now + 3600 })}.`
+}
+
 function client() {
-  const plain = options.sasl === 'plain'
   return new Kafka({
     clientId,
     brokers: (options.bootstrap ?? '').split(','),
     logLevel: options.debug ? logLevel.DEBUG : logLevel.NOTHING,
     ssl: options['tls-ca'] ? { ca: [fs.readFileSync(options['tls-ca'], 'utf8')] } : undefined,
-    sasl: options.sasl
-      ? {
-          mechanism: plain ? 'plain' : 'scram-sha-256',
-          username: options.user ?? '',
-          password: options.password ?? ''
-        }
-      : undefined
+    sasl: options.sasl ? login() : undefined
   })
 }
 
@@ -174,7 +189,7 @@ async function main() {
   } catch (error) {
     fail(error)
   }
-  process.exitCode = errors ? 1 : 0
+  process.exit(errors ? 1 : 0) // and not when nothing is left to do: see done()
 }
 
 main()

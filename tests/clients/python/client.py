@@ -110,7 +110,11 @@ class Confluent:
         found["security.protocol"] = ("sasl_" if sasl else "") + ("ssl" if tls else "plaintext")
         if tls:
             found["ssl.ca.location"] = tls
-        if sasl:
+        if sasl == "oauthbearer":
+            found["sasl.mechanism"] = "OAUTHBEARER"
+            found["enable.sasl.oauthbearer.unsecure.jwt"] = True
+            found["sasl.oauthbearer.config"] = "principal=" + OPTIONS.get("user", "")
+        elif sasl:
             found["sasl.mechanism"] = "PLAIN" if sasl == "plain" else "SCRAM-SHA-256"
             found["sasl.username"] = OPTIONS.get("user", "")
             found["sasl.password"] = OPTIONS.get("password", "")
@@ -120,6 +124,9 @@ class Confluent:
             found["metadata.max.age.ms"] = age
         if "debug" in OPTIONS:
             found["debug"] = OPTIONS["debug"]
+        if (size := int(OPTIONS.get("size", 0))) > 1_000_000:
+            found["message.max.bytes"] = size + 10_000
+            found["receive.message.max.bytes"] = size + 100_000_000
         return found
 
     def produce(self):

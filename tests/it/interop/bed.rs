@@ -8,13 +8,16 @@ use crate::support::{
 use kafka_protocol::messages::{ApiKey, FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_protocol::protocol::StrBytes;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The zone that our DNS serves.
 const APEX: &str = "kafka.test";
 /// Of every client: short, so that it asks often where to go.
 pub const METADATA_AGE: &str = "2000";
+/// How long an agent that leaves lets its clients go on: three quarters of it are three ages of metadata, after which
+/// each client has been told of the others; what is still connected then is cut at the first quiet moment.
+const DRAIN: &str = "8s";
 /// The zones, and the agents in them: group, agent, zone.
 pub const ZONES: [&str; 3] = ["us-east-1a", "us-east-1b", "us-east-1c"];
 /// How long something of a few seconds may take on a busy machine.
@@ -59,10 +62,13 @@ pub struct Agent {
     /// Where it listens: the same, unless a meter stands there.
     listen: SocketAddr,
     pub process: Option<Fingerpost>,
+    /// When it was asked to leave.
+    left: Option<Instant>,
 }
 
 impl Bed {
-    /// Starts everything and waits until every agent is in DNS.
+    /// Starts everything, waits until every agent is in DNS, and has records written and read through one of them: no
+    /// client that is measured is the first.
     #[track_caller]
     pub fn start(mut plan: Plan) -> Self {
         let net = fastrand::u8(20..250);
@@ -88,6 +94,7 @@ impl Bed {
             address: (ip, port).into(),
             listen: (ip, if plan.metered { free_port(&[ip]) } else { port }).into(),
             process: None,
+            left: None,
         });
         let agents = agents.collect();
         let listen = if resolver.is_some() { dns } else { (Ipv4Addr::LOCALHOST, 0).into() };
@@ -103,7 +110,24 @@ impl Bed {
         for index in 0..bed.agents.len() {
             bed.wait_until_ready(index);
         }
+        bed.create("franz-go", "warm", "warm", 1).expect("create a topic");
+        for what in ["produce", "consume"] {
+            let work = [what, "--topic", "warm", "--count", "10"];
+            bed.run("franz-go", FIRST, "warm", &work, PATIENCE).expect(what);
+        }
         bed
+    }
+
+    /// Creates a topic through a client of the first group.
+    pub fn create(&self, name: &str, id: &str, topic: &str, partitions: usize) -> Result<(), String> {
+        let partitions = partitions.to_string();
+        let create = ["admin", "create-topic", "--topic", topic, "--partitions", &partitions];
+        self.run(name, FIRST, id, &create, PATIENCE).map(drop)
+    }
+
+    /// How many Metadata requests a client has sent, as the meters count.
+    pub fn asked(&self, id: &str) -> u64 {
+        self.meter.requests(id, ApiKey::Metadata as i16)
     }
 
     /// Starts an agent's process, without waiting for it.
@@ -123,7 +147,7 @@ impl Bed {
             "--lease",
             "10s",
             "--drain",
-            "20s",
+            DRAIN,
         ]);
         if self.plan.names {
             arguments.extend(["--apex", APEX]);
@@ -138,15 +162,22 @@ impl Bed {
         self.wait_for_dns(group, &ip, true);
     }
 
-    /// SIGTERM; returns when the process has ended, with how long that took. Fails unless it ended well.
+    /// SIGTERM: the agent begins to leave.
     #[track_caller]
-    pub fn stop_agent(&mut self, index: usize) -> Duration {
-        let start = std::time::Instant::now();
-        let mut process = self.agents[index].process.take().expect("it runs");
-        process.process().signal(Signal::Term);
+    pub fn terminate(&mut self, index: usize) {
+        let agent = &mut self.agents[index];
+        agent.left = Some(Instant::now());
+        agent.process.as_mut().expect("it runs").process().signal(Signal::Term);
+    }
+
+    /// Waits until an agent that leaves has ended; how long that took. Fails unless it ended well.
+    #[track_caller]
+    pub fn wait_until_ended(&mut self, index: usize) -> Duration {
+        let agent = &mut self.agents[index];
+        let mut process = agent.process.take().expect("it runs");
         let status = process.process().wait_exit_within(PATIENCE);
-        assert!(status.success(), "agent {}: {status}", self.agents[index].id);
-        start.elapsed()
+        assert!(status.success(), "agent {}: {status}", agent.id);
+        agent.left.take().map_or(Duration::ZERO, |left| left.elapsed())
     }
 
     #[track_caller]

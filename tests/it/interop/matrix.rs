@@ -16,26 +16,25 @@ const PARTITIONS: usize = 6;
 const SIZE: &str = "1000";
 /// Clients at work at the same time.
 const AT_ONCE: usize = 2;
-/// For so long each producer works, if it can: several ages of metadata.
+/// For so long each producer works, if it can: several ages of metadata, and in the full run several placements.
 const SECONDS: u64 = 8;
+const SECONDS_OF_FULL: u64 = 25;
+/// A client keeps its agent for so long under round robin.
+const PLACEMENT_SECONDS: f64 = 5.0;
 /// Their consumers tell what they are assigned, and are run three to a group.
 const GROUPS: [&str; 6] = ["java", "java-3.9", "librdkafka", "franz-go", "kafkajs", "kafka-python"];
 
 #[test]
 fn every_client_stays_in_its_group_and_zone_by_name() {
-    let mut clients = wanted();
-    if setting("INTEROP_RECORDS").is_none() {
-        // The others want the machine for themselves: they run in `scripts/interop`.
-        clients.retain(|name| ["java", "librdkafka", "franz-go"].contains(name));
-    }
-    run(Plan { names: true, metered: true, per_zone: 2 }, "Agents advertised by name", clients);
+    run(Plan { names: true, metered: true, per_zone: 2 }, "Agents advertised by name", wanted());
 }
 
 #[test]
 fn clients_stay_in_their_group_and_zone_by_address() {
     let mut clients = wanted();
-    if setting("INTEROP_RECORDS").is_none() {
-        clients.retain(|name| ["java", "librdkafka", "franz-go"].contains(name)); // the others, in the full run
+    if !is_full() {
+        // What is told apart is how hosts are written: one client per way of taking them. The others, in the full run.
+        clients.retain(|name| ["java", "librdkafka", "franz-go"].contains(name));
     }
     run(Plan { names: false, metered: true, per_zone: 2 }, "Agents advertised by address", clients);
 }
@@ -59,16 +58,15 @@ fn run(plan: Plan, title: &str, clients: Vec<&'static str>) {
     });
     let mut rows = rows.into_inner().expect("no thread panicked");
     rows.sort_by_key(|row| crate::support::CLIENTS.iter().position(|name| *name == row.client));
+    let (balance, unbalanced) = balance(&bed, &rows);
     let nameless = bed.meter.met().iter().filter(|met| met.client_id.is_empty()).count();
     report(
         &format!("{title} ({} records per client, {nameless} connections said nothing)", records()),
-        &table(&rows),
+        &format!("{}\n{balance}\n", table(&rows)),
     );
-    let wrong: Vec<String> = rows
-        .iter()
-        .filter(|row| !row.wrong.is_empty())
-        .map(|row| format!("{}: {}", row.client, row.wrong.join("; ")))
-        .collect();
+    let wrong = rows.iter().filter(|row| !row.wrong.is_empty());
+    let wrong = wrong.map(|row| format!("{}: {}", row.client, row.wrong.join("; ")));
+    let wrong: Vec<String> = wrong.chain(unbalanced).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -107,18 +105,25 @@ impl Case<'_> {
         self.coordinator(topic)?;
         let stable = consumers.iter().map(moves).sum::<u64>();
 
-        let (count, rate) = (records().to_string(), (records() / SECONDS).to_string());
+        let seconds = if is_full() { SECONDS_OF_FULL } else { SECONDS };
+        let (count, rate) = (records().to_string(), (records() / seconds).to_string());
         let id = client_id(name, ZONES[0], "produce");
         let mut produce =
             vec!["produce", "--topic", topic, "--count", &count, "--rate", &rate, "--size", SIZE];
         if name != "kafka-go" {
             produce.push("--idempotent");
         }
+        let start = Instant::now();
         let produced = self.bed.run(name, FIRST, &id, &produce, self.patience())?;
+        self.row.placements = start.elapsed().as_secs_f64() / PLACEMENT_SECONDS;
         self.row.acked = produced.acked().len() as u64;
         let all = wait(self.patience(), || seen(&consumers) >= self.row.acked);
         if is_told(name) {
-            self.row.rebalances = Some(consumers.iter().map(moves).sum::<u64>() - stable);
+            let count = consumers.iter().map(moves).sum::<u64>() - stable;
+            self.row.rebalances = Some(count);
+            if count > 0 {
+                self.row.wrong.push(why_moved(&consumers));
+            }
         }
         self.coordinator(topic)?;
         self.row.members = consumers.len() as u64;
@@ -136,9 +141,7 @@ impl Case<'_> {
 
     fn create(&self, topic: &str) -> Result<(), String> {
         let name = if self.name == "kcat" { "franz-go" } else { self.name }; // kcat can't
-        let partitions = PARTITIONS.to_string();
-        let create = ["admin", "create-topic", "--topic", topic, "--partitions", &partitions];
-        self.bed.run(name, FIRST, &client_id(self.name, ZONES[1], "admin"), &create, PATIENCE).map(drop)
+        self.bed.create(name, &client_id(self.name, ZONES[1], "admin"), topic, PARTITIONS)
     }
 
     /// The broker list is the group's agents, all of them and nobody else; the leaders are of the client's zone.
@@ -210,16 +213,15 @@ impl Case<'_> {
         };
         let consumers: Vec<Client> = (0..members).map(start).collect();
         if is_told(self.name) {
-            let (mut before, mut since) = (u64::MAX, Instant::now());
+            let owned = || consumers.iter().map(|one| owned(self.name, one)).collect::<Vec<_>>();
             let settled = wait(PATIENCE, || {
-                let now: u64 = consumers.iter().map(moves).sum();
-                if now != before {
-                    (before, since) = (now, Instant::now());
-                }
-                let all_have = consumers.iter().all(|one| one.count("assigned") > 0);
-                all_have && since.elapsed() > Duration::from_secs(3)
+                let owned = owned();
+                let union: BTreeSet<&String> = owned.iter().flatten().collect();
+                let is_whole =
+                    union.len() == PARTITIONS && owned.iter().map(BTreeSet::len).sum::<usize>() == PARTITIONS;
+                is_whole && owned.iter().all(|owned| !owned.is_empty())
             });
-            assert!(settled, "the group did not settle: {before} moves");
+            assert!(settled, "the group did not settle: {:?}", owned());
         }
         consumers
     }
@@ -285,6 +287,39 @@ fn at_the_sockets(bed: &Bed, name: &str, row: &mut Row) {
     }
 }
 
+/// Every producer's bytes over the agents of their zone, in words; what is wrong with them.
+///
+/// Each producer is placed anew every five seconds. Were each placement a coin flip, the share of one of two agents in
+/// n of them would vary by 0.5 / sqrt(n), and busiest / mean by 1 / sqrt(n). Round robin does better within one gateway;
+/// clients ask several, whose turns differ. So more than four such deviations is no chance (one in 16,000), but a
+/// placement that prefers an agent.
+fn balance(bed: &Bed, rows: &[Row]) -> (String, Option<String>) {
+    let placements: f64 = rows.iter().map(|row| row.placements).sum();
+    let of_zone = |agent: &&super::bed::Agent| agent.group == FIRST && agent.zone == ZONES[0];
+    let mut bytes: BTreeMap<&str, u64> =
+        bed.agents.iter().filter(of_zone).map(|agent| (agent.id.as_str(), 0)).collect();
+    for one in bed.meter.met().iter().filter(|one| one.client_id.ends_with(".produce")) {
+        if let Some(sum) = bytes.get_mut(one.place.as_str()) {
+            *sum += one.bytes;
+        }
+    }
+    let (sum, most) = (bytes.values().sum::<u64>(), bytes.values().max().copied().unwrap_or(0));
+    if sum == 0 || placements < 1.0 {
+        return ("No producer ended: nothing to be said of balance.".to_owned(), None);
+    }
+    let (ratio, bound) = (most as f64 * bytes.len() as f64 / sum as f64, 1.0 + 4.0 / placements.sqrt());
+    let judged = if bound < bytes.len() as f64 {
+        format!("where at most {bound:.2} is chance")
+    } else {
+        "too few to judge".to_owned()
+    };
+    let told = format!(
+        "All producers together: busiest agent / mean {ratio:.2} in {placements:.0} placements, {judged}."
+    );
+    let wrong = (ratio > bound).then(|| format!("unbalanced: {bytes:?}; {told}"));
+    (told, wrong)
+}
+
 fn client_id(name: &str, zone: &str, what: &str) -> String {
     format!("ws_az={zone},{name}.{what}")
 }
@@ -292,6 +327,34 @@ fn client_id(name: &str, zone: &str, what: &str) -> String {
 /// Whether its consumers tell of every rebalance.
 fn is_told(name: &str) -> bool {
     GROUPS.contains(&name) || ["librdkafka-2.6", "sarama", "aiokafka"].contains(&name)
+}
+
+/// The partitions that a consumer has at the moment, as far as it told. kafkajs tells all of them each time.
+fn owned(name: &str, consumer: &Client) -> BTreeSet<String> {
+    let mut owned = BTreeSet::new();
+    for line in consumer.lines() {
+        let partitions = line["partitions"].as_array().cloned().unwrap_or_default();
+        let partitions = partitions.iter().filter_map(|one| one.as_str().map(str::to_owned));
+        match line["event"].as_str() {
+            Some("assigned") if name == "kafkajs" => owned = partitions.collect(),
+            Some("assigned") => owned.extend(partitions),
+            Some("revoked") => owned.retain(|one| !partitions.clone().any(|gone| gone == *one)),
+            _ => {}
+        }
+    }
+    owned
+}
+
+/// What the libraries said when a group moved without a reason of ours.
+fn why_moved(consumers: &[Client]) -> String {
+    let said = consumers.iter().map(Client::stderr);
+    let last = said.map(|said| said.lines().rev().take(8).collect::<Vec<_>>().join(" <- "));
+    last.collect::<Vec<_>>().join(" || ")
+}
+
+/// Whether this is the run of `scripts/interop`.
+fn is_full() -> bool {
+    setting("INTEROP_RECORDS").is_some()
 }
 
 /// How often a consumer's assignment has changed.

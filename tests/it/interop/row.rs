@@ -17,6 +17,8 @@ pub struct Row {
     pub local: Option<f64>,
     /// Bytes of the busiest agent of the producer's zone by the mean.
     pub balance: Option<f64>,
+    /// How often its producer can have been placed in the time that it took.
+    pub placements: f64,
     /// Assignments and revocations while nothing but metadata changed.
     pub rebalances: Option<u64>,
     /// How many members consumed.

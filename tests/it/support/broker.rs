@@ -1,16 +1,29 @@
 //! A real Apache Kafka broker (KRaft, one node, broker and controller in one process) on free loopback ports.
 
-use super::{Process, free_address, root, run, tool};
+use super::wire::KafkaClient;
+use super::{Process, free_address, root, run, tool, wait_for};
+use kafka_protocol::messages::{
+    ApiKey, FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse,
+    InitProducerIdRequest, InitProducerIdResponse,
+};
+use kafka_protocol::protocol::StrBytes;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
+use std::time::Duration;
 use tempfile::TempDir;
 
-/// The user of the SASL listener, for PLAIN and for SCRAM-SHA-256.
+/// The user of the SASL listener, for PLAIN and for SCRAM-SHA-256; an OAUTHBEARER token may name anybody.
 pub const SASL_USER: &str = "alice";
 /// Its password.
 pub const SASL_PASSWORD: &str = "alice-secret";
+
+/// What a coordinator that works says of a member that it never heard of.
+const UNKNOWN_MEMBER_ID: i16 = 25;
+
+/// How long a new broker may take until its coordinators work.
+const WARM: Duration = Duration::from_secs(60);
 
 /// Starts as fast as it can and stays small; a load test passes flags of its own.
 const JVM: [&str; 3] = ["-Xmx400m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
@@ -22,7 +35,9 @@ node.id=1
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,BEHIND:PLAINTEXT
-sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,OAUTHBEARER
+listener.name.sasl.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule \
+  required unsecuredLoginStringClaim_sub=\"broker\";
 listener.name.sasl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 num.partitions=3
 num.network.threads=2
@@ -80,7 +95,8 @@ pub fn broker() -> Broker {
 }
 
 impl Broker {
-    /// Formats a storage folder, starts a broker on it and waits until it serves.
+    /// Formats a storage folder, starts a broker on it and waits until it serves and its coordinators do: what clients
+    /// do about a cluster that is still making its internal topics is no concern of these tests.
     #[track_caller]
     pub fn with(options: BrokerOptions) -> Self {
         let folder = TempDir::new().expect("make a temporary folder");
@@ -112,6 +128,7 @@ impl Broker {
         std::fs::write(folder.path().join("server.properties"), text).expect("write server.properties");
         format_storage(&folder);
         let process = start(&folder, &options);
+        warm(address);
         Self { process, options, folder, address, sasl, behind }
     }
 
@@ -125,7 +142,7 @@ impl Broker {
         self.behind
     }
 
-    /// Where it asks for [`SASL_USER`], over PLAIN or SCRAM-SHA-256, without TLS.
+    /// Where it asks for [`SASL_USER`], over PLAIN or SCRAM-SHA-256, or for an unsecured OAUTHBEARER token, without TLS.
     pub fn sasl(&self) -> SocketAddr {
         self.sasl
     }
@@ -175,6 +192,33 @@ fn format_storage(folder: &TempDir) {
     run("kafka-storage", &mut command).ok();
 }
 
+/// Has `__consumer_offsets` and `__transaction_state` made, and waits until the coordinator of each of their partitions
+/// has loaded it.
+#[track_caller]
+fn warm(broker: SocketAddr) {
+    let mut client = KafkaClient::connect(broker, "warm");
+    // A key's partition is its Java hash code by the count of partitions: eight keys in a row meet all four twice.
+    for key in (0..8).map(|n| StrBytes::from_string(format!("warm-{n}"))) {
+        wait_for("the group coordinator", WARM, || {
+            let request = FindCoordinatorRequest::default().with_coordinator_keys(vec![key.clone()]);
+            let found: FindCoordinatorResponse = client.ask(ApiKey::FindCoordinator, 4, &request);
+            let request = HeartbeatRequest::default().with_group_id(key.clone().into());
+            let beat: HeartbeatResponse = client.ask(ApiKey::Heartbeat, 4, &request);
+            found.coordinators.iter().all(|one| one.error_code == 0) && beat.error_code == UNKNOWN_MEMBER_ID
+        });
+        wait_for("the transaction coordinator", WARM, || {
+            let keys = vec![key.clone()];
+            let request = FindCoordinatorRequest::default().with_key_type(1).with_coordinator_keys(keys);
+            let found: FindCoordinatorResponse = client.ask(ApiKey::FindCoordinator, 4, &request);
+            let request = InitProducerIdRequest::default()
+                .with_transactional_id(Some(key.clone().into()))
+                .with_transaction_timeout_ms(10_000);
+            let got: InitProducerIdResponse = client.ask(ApiKey::InitProducerId, 4, &request);
+            found.coordinators.iter().all(|one| one.error_code == 0) && got.error_code == 0
+        });
+    }
+}
+
 #[track_caller]
 fn start(folder: &TempDir, options: &BrokerOptions) -> Process {
     let flags: Vec<&str> = options.jvm.iter().map(String::as_str).collect();
@@ -190,6 +234,8 @@ fn java(flags: &[&str]) -> Command {
     let mut command = tool("java");
     command.args(flags).arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn");
     command.arg("-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info");
-    command.arg("-cp").arg(kafka_libs().join("*"));
+    // The classes hold what runs in the broker: `TelemetryReceiver`.
+    let path = [kafka_libs().join("*"), root().join(".clients/kafka/classes")];
+    command.arg("-cp").arg(path.map(|part| part.display().to_string()).join(":"));
     command
 }

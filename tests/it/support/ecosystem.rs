@@ -113,6 +113,11 @@ impl Client {
         self.finish()
     }
 
+    /// What its libraries logged so far.
+    pub fn stderr(&self) -> String {
+        self.process.stderr()
+    }
+
     /// Its JSON lines so far.
     pub fn lines(&self) -> Vec<Value> {
         let complete = self.process.stdout();

@@ -39,6 +39,7 @@ pub use process::{Process, Ran, Signal, run};
 pub use redis::{Redis, redis};
 pub use wire::{KafkaClient, KafkaView, http, http_get, kafka_view};
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -78,16 +79,20 @@ pub fn wait_some<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Op
 }
 
 /// A loopback port that is free for TCP and UDP at this moment. Prefer letting the server bind port 0 itself
-/// (nobody can take the port in between); this is for programs that can't.
+/// (nobody can take the port in between); this is for programs that can't. It is below the range of which the system
+/// gives outgoing connections theirs, and no other caller in this process is given the same.
 pub fn free_port() -> u16 {
-    for _ in 0..100 {
-        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind a loopback TCP port");
-        let port = tcp.local_addr().expect("read the bound address").port();
-        if UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    for _ in 0..1000 {
+        let port = fastrand::u16(12_000..32_000);
+        let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = (Ipv4Addr::LOCALHOST, port);
+        if !given.contains(&port) && TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok() {
+            given.insert(port);
             return port;
         }
     }
-    panic!("no loopback port is free for both TCP and UDP after 100 tries");
+    panic!("no loopback port is free for both TCP and UDP after 1000 tries");
 }
 
 /// [`free_port`] with its address.
