@@ -12,16 +12,16 @@ const GROUPS: [&str; 2] = ["vpc-1", "vpc-2"];
 const ZONES: [&str; 3] = ["az-1", "az-2", "az-3"];
 
 /// One gateway of the fleet.
-struct Gate {
+pub(crate) struct Gate {
     group: &'static str,
     agent: String,
     process: Fingerpost,
-    kafka: SocketAddr,
-    admin: SocketAddr,
+    pub(crate) kafka: SocketAddr,
+    pub(crate) admin: SocketAddr,
 }
 
 impl Gate {
-    fn start(
+    pub(crate) fn start(
         redis: &Redis,
         upstream: SocketAddr,
         group: &'static str,
@@ -60,7 +60,7 @@ impl Gate {
     }
 
     /// A metric's value; 0 when it is not there yet.
-    fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str) -> f64 {
         let (_, text) = http_get(self.admin, "/metrics");
         let line = text.lines().find(|line| line.starts_with(name) && line[name.len()..].starts_with(' '));
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
@@ -70,12 +70,12 @@ impl Gate {
         self.metric("fingerpost_gateway_connections_total") as u64
     }
 
-    fn record(&self, redis: &Redis) -> String {
+    pub(crate) fn record(&self, redis: &Redis) -> String {
         redis.cli(&["GET", &format!("fingerpost:agent:{{prod}}:{}:{}", self.group, self.agent)])
     }
 
     /// The most memory that the process ever had, in KiB.
-    fn peak(&mut self) -> u64 {
+    pub(crate) fn peak(&mut self) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.process.process().pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
