@@ -327,6 +327,13 @@ pub mod dns {
     pub const TSIG_SECRET: usize = 16;
     /// Zones that a group's TXT counts; those beyond are summed up.
     pub const TEXT_ZONES: usize = 16;
+
+    /// How long `fingerpost check` waits for one answer of another server: as long as resolvers do.
+    pub const ASK_TRY: Duration = Duration::from_millis(1_500);
+    /// How often it asks over UDP.
+    pub const ASK_TRIES: usize = 2;
+    /// Most servers of a zone, and addresses of a server, that it asks: honest delegations have a handful.
+    pub const ASK_SERVERS: usize = 16;
 }
 
 /// The admin API's bounds.

@@ -140,6 +140,16 @@ pub(super) struct Check {
     /// Look at the configuration file only: no network, no other file
     #[arg(long)]
     pub(super) config_only: bool,
+    /// Ask the parent zones whether they delegate to us, and every server that they name whether it answers: for a
+    /// server that is running
+    #[arg(long, conflicts_with = "config_only")]
+    pub(super) delegation: bool,
+    /// The resolver that finds the parents; the first of /etc/resolv.conf if left out
+    #[arg(long, value_name = "ADDRESS", requires = "delegation", value_parser = name_server)]
+    pub(super) resolver: Option<SocketAddr>,
+    /// A server of the parent zone, instead of those that the resolver finds; may be repeated
+    #[arg(long, value_name = "ADDRESS", requires = "delegation", value_parser = name_server)]
+    pub(super) parent: Vec<SocketAddr>,
 }
 
 /// How `check` reports.
@@ -255,6 +265,12 @@ pub(super) struct Agent {
     pub(super) password_file: Option<PathBuf>,
     #[command(flatten)]
     pub(super) transport: super::transport::Transport,
+}
+
+/// An address, with port 53 unless it names another.
+fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)));
+    address.map_err(|_| "write an IP address, or ADDRESS:PORT".to_owned())
 }
 
 fn demo_agents(text: &str) -> Result<usize, String> {

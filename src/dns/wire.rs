@@ -1,6 +1,8 @@
 //! A query as it comes off the wire: the 12-byte header is judged before anything else is looked at, then one
 //! question, then at most one OPT. Nothing here allocates, follows a pointer, or trusts a count.
 
+pub mod ask;
+
 use super::names::Name;
 
 /// Size of a DNS header.

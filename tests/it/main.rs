@@ -8,6 +8,7 @@ mod cli;
 mod clients;
 mod compose;
 mod config;
+mod delegation;
 mod detect;
 mod detect_kubernetes;
 mod detect_proxy;

@@ -1,6 +1,7 @@
 //! `fingerpost check`: walks the start-up path and reports everything that it would trip over, not only the first.
 //! A check whose ground is missing is skipped and says why; it is never a false error.
 
+mod delegation;
 mod report;
 mod sockets;
 
@@ -70,7 +71,7 @@ pub(super) struct Category {
 
 /// Runs every check and prints the report.
 pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<ExitCode, Failure> {
-    let categories = walk(&arguments.config, arguments.config_only, environment)?;
+    let categories = walk(arguments, environment)?;
     print(&match if arguments.json { Output::Json } else { arguments.output } {
         Output::Json => report::json(&categories),
         Output::Text => report::text(&categories, false, arguments.config_only),
@@ -84,14 +85,14 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<Ex
     Ok(ExitCode::from(failed.max().unwrap_or(0)))
 }
 
-fn walk(path: &Path, config_only: bool, environment: &Environment) -> Result<Vec<Category>, Failure> {
-    let (mut category, config) = configuration(path, environment);
+fn walk(arguments: &Arguments, environment: &Environment) -> Result<Vec<Category>, Failure> {
+    let (mut category, config) = configuration(&arguments.config, environment);
     // Whether the registry's URL can be used needs no network; `serve` would call it a wrong configuration.
     if let Some(error) = config.as_ref().and_then(|config| usable(config).err()) {
         category.checks.push(Check::failed("registry.url can be used", error.to_string()));
     }
     let mut categories = vec![category];
-    if config_only {
+    if arguments.config_only {
         return Ok(categories);
     }
     let Some(config) = config else {
@@ -112,8 +113,17 @@ fn walk(path: &Path, config_only: bool, environment: &Environment) -> Result<Vec
     if !certificates.is_empty() {
         categories.push(Category { name: "certificates", code: CONFIG, checks: certificates });
     }
-    categories.push(Category { name: "sockets", code: UNAVAILABLE, checks: sockets::checks(&config) });
+    let sockets = match arguments.delegation {
+        false => sockets::checks(&config),
+        true => vec![Check::skipped("addresses can be bound", "with --delegation the server is running")],
+    };
+    categories.push(Category { name: "sockets", code: UNAVAILABLE, checks: sockets });
     categories.push(Category { name: "registry", code: UNAVAILABLE, checks: registry(&config)? });
+    if arguments.delegation {
+        let world = delegation::World::new(arguments.resolver, arguments.parent.clone());
+        let checks = delegation::checks(&config, &world);
+        categories.push(Category { name: "delegation", code: UNAVAILABLE, checks });
+    }
     Ok(categories)
 }
 
