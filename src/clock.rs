@@ -45,8 +45,8 @@ impl Clock {
     }
 }
 
-/// Wall-clock time, for what people read (logs, records, `started_at`) and where a protocol asks for it (TSIG).
-/// No other decision is made by it.
+/// Wall-clock time, for what people read (logs, records, `started_at`) and where a protocol asks for it (TSIG, DNS
+/// cookies). No other decision is made by it.
 pub fn wall() -> SystemTime {
     SystemTime::now()
 }

@@ -325,6 +325,17 @@ pub mod dns {
     pub const COUNTED: usize = 4_096;
     /// Shortest secret of a TSIG key in bytes: half of the shortest hash (RFC 8945 §8 warns of short ones).
     pub const TSIG_SECRET: usize = 16;
+    /// Counters of response rate limiting, 8 bytes each: 1 MiB. Each source has one for each of four (IPv6: five) prefix
+    /// lengths, and most share the wider ones: room for some 50,000 sources that ask within one second.
+    pub const RATE_COUNTERS: usize = 128 * 1024;
+    /// Answers a second to one address before they are held back.
+    pub const RATE: Bound<usize> = Bound { default: 1_000, min: 0, max: 1_000_000 };
+    /// Which part of what is held back is answered with TC.
+    pub const SLIP: Bound<usize> = Bound { default: 1, min: 0, max: 100 };
+    /// Secrets of DNS cookies that hold at once: one in use, one before it, one to come.
+    pub const COOKIE_SECRETS: usize = 3;
+    /// Longest text that this server says of itself in bytes: NSID and TXT strings are to stay small.
+    pub const IDENTITY: usize = 64;
     /// Zones that a group's TXT counts; those beyond are summed up.
     pub const TEXT_ZONES: usize = 16;
 

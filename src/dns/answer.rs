@@ -4,17 +4,22 @@
 //! does not own belongs to the fleet ([`fleet`]). Nothing here does I/O, reads a clock or allocates: an [`Answer`]
 //! borrows what it found, and [`super::render`] writes it down.
 
+mod access;
 pub mod fleet;
 pub mod sample;
+
+pub use access::Access;
 
 use super::names::Name;
 use super::tree::{Found, Node, RrSet};
 use super::wire::rtype;
 use super::zones::{Zone, Zones};
 use crate::limits::dns as limits;
-use crate::model::{Agent, Cluster, Fleet, Group, Moment};
+use crate::model::{self, Agent, Cluster, Fleet, Group, Moment};
+use crate::placement::ZoneRules;
 use sample::Sample;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 /// What the operator decides about dynamic answers.
 #[derive(Clone, Debug)]
@@ -31,6 +36,10 @@ pub struct Rules {
     pub cluster_wide: BTreeSet<Cluster>,
     /// Clusters that exist even while no agent was ever seen of them: the configured ones.
     pub clusters: BTreeSet<Cluster>,
+    /// Zones of clients by their networks, and other names of zones.
+    pub client_zones: ZoneRules,
+    /// Who may ask for which group.
+    pub access: Access,
 }
 
 impl Default for Rules {
@@ -42,6 +51,8 @@ impl Default for Rules {
             text: true,
             cluster_wide: BTreeSet::new(),
             clusters: BTreeSet::new(),
+            client_zones: ZoneRules::default(),
+            access: Access::default(),
         }
     }
 }
@@ -65,6 +76,17 @@ pub struct Question<'q> {
     pub name: &'q Name,
     /// The type.
     pub qtype: u16,
+    /// Who asks.
+    pub client: Client<'q>,
+}
+
+/// Who asks, as far as an answer depends on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Client<'q> {
+    /// The address that the query came from: it decides what may be asked.
+    pub source: IpAddr,
+    /// The zone that is to be preferred. It never decides about more than that.
+    pub zone: Option<&'q model::Zone>,
 }
 
 /// What is to be said. Borrows from the zones and the fleet.
@@ -74,15 +96,26 @@ pub struct Answer<'a> {
     pub zone: Option<&'a Zone>,
     /// What kind of name was asked for.
     pub kind: Kind,
+    /// What kind of name the aliases led to; the same as `kind` without any.
+    pub last: Kind,
     /// The group whose agents, or whose existence, the answer tells of; `None` where it tells of no group, or (a
     /// group-blind name) of many. Whoever may not know of the group may not have the answer.
     pub group: Option<&'a Group>,
-    /// For `az-` names: whether the zone could be kept.
-    pub zone_kept: Option<bool>,
+    /// Where a zone was to be kept: whether it could be.
+    pub zone_kept: Option<ZoneKept>,
     /// CNAMEs and DNAMEs that led from the question to the outcome.
     pub aliases: Aliases<'a>,
     /// What the last name says.
     pub outcome: Outcome<'a>,
+}
+
+/// What became of a zone that was to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ZoneKept {
+    /// The zone of an `az-` name: whether it could be kept.
+    Named(bool),
+    /// The zone of the client: whether it could be kept.
+    Client(bool),
 }
 
 /// Kinds of names, for counting.
@@ -114,6 +147,8 @@ pub enum Kind {
 pub enum Outcome<'a> {
     /// Not ours: REFUSED.
     Refused,
+    /// A name of a group that this client may not ask for: REFUSED.
+    Prohibited,
     /// SERVFAIL: the registry was not read yet.
     NotSynced,
     /// SERVFAIL: the group is empty and its policy says so.
@@ -249,6 +284,10 @@ pub fn answer<'a>(known: &Known<'a>, question: Question<'_>, entropy: u64) -> An
     if let Outcome::Alias(_) = answer.outcome {
         follow_aliases(known, question, entropy, &mut answer);
     }
+    // Whichever name leads to a group, those who may not ask for it are not told what is or is not there.
+    if answer.group.is_some_and(|group| !known.rules.access.admits(group, question.client.source)) {
+        answer.outcome = Outcome::Prohibited;
+    }
     answer
 }
 
@@ -272,22 +311,20 @@ fn follow_aliases<'a>(known: &Known<'a>, question: Question<'_>, entropy: u64, a
         if let Outcome::Refused = next.outcome {
             return;
         }
-        let Answer { zone, group, zone_kept, outcome, .. } = next;
-        (answer.zone, answer.group, answer.zone_kept, answer.outcome) = (zone, group, zone_kept, outcome);
+        let Answer { zone, last, group, zone_kept, outcome, .. } = next;
+        (answer.zone, answer.last, answer.group) = (zone, last, group);
+        (answer.zone_kept, answer.outcome) = (zone_kept, outcome);
     }
 }
 
 /// What one name says, before its alias is followed.
 #[inline]
 fn of_one_name<'a>(known: &Known<'a>, question: Question<'_>, entropy: u64) -> Answer<'a> {
-    let new = |zone, kind, outcome| Answer {
-        zone,
-        kind,
-        group: None,
-        zone_kept: None,
-        aliases: Aliases::default(),
-        outcome,
+    let said = |zone, kind, group, zone_kept, outcome| {
+        let aliases = Aliases::default();
+        Answer { zone, kind, last: kind, group, zone_kept, aliases, outcome }
     };
+    let new = |zone, kind, outcome| said(zone, kind, None, None, outcome);
     let Some((zone, apex)) = known.zones.of_type(question.name, question.qtype) else {
         return new(None, Kind::Outside, Outcome::Refused);
     };
@@ -309,7 +346,7 @@ fn of_one_name<'a>(known: &Known<'a>, question: Question<'_>, entropy: u64) -> A
         Found::Below(node) => of_static(below_node(zone, node, question.qtype)),
         Found::Nowhere => match fleet::answer(known, question, apex, entropy) {
             Some(fleet::Said { kind, group, zone_kept, outcome }) => {
-                Answer { zone: Some(zone), kind, group, zone_kept, aliases: Aliases::default(), outcome }
+                said(Some(zone), kind, group, zone_kept, outcome)
             }
             // A wildcard at the apex covers what neither static data nor the fleet has.
             None => match zone.tree.apex().map(|node| below_node(zone, node, question.qtype)) {

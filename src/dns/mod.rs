@@ -6,11 +6,16 @@
 //! a reload exchanges what it answers from.
 
 pub mod answer;
+pub mod cookies;
+pub mod edns;
+pub mod limiter;
 mod live;
 pub mod names;
+pub mod policy;
 pub mod render;
 pub mod respond;
 pub mod server;
+pub mod subnet;
 pub mod tcp;
 pub mod tree;
 pub mod tsig;
@@ -19,8 +24,9 @@ pub mod wire;
 pub mod zone_file;
 pub mod zones;
 
-pub use answer::{Empty, Rules};
+pub use answer::{Access, Empty, Rules};
 pub use live::Live;
+pub use policy::Policy;
 pub use respond::Responder;
 pub use server::{Error, Server, Settings};
 pub use zone_file::Problem;

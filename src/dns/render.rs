@@ -5,9 +5,10 @@
 use super::answer::fleet::Census;
 use super::answer::sample::ttl_of;
 use super::answer::{Answer, Known, Outcome, Services};
+use super::edns::{Ede, Reply};
 use super::names::{Name, text_of};
 use super::tree::{Node, Part, RrSet};
-use super::wire::{CLASS_IN, HEADER, Query, Rcode, rtype};
+use super::wire::{CLASS_CH, CLASS_IN, HEADER, Query, Rcode, rtype};
 use super::zones::Zone;
 use crate::limits::dns as limits;
 use crate::model::{Agent, Group};
@@ -23,6 +24,32 @@ pub enum Transport {
     Tcp,
 }
 
+/// What is answered, and how the answer travels.
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope<'a> {
+    /// The packet that came.
+    pub packet: &'a [u8],
+    /// The query in it.
+    pub query: &'a Query,
+    /// How the answer travels.
+    pub transport: Transport,
+    /// EDNS options of the answer; they go only to those who speak EDNS.
+    pub options: Reply<'a>,
+}
+
+impl Envelope<'_> {
+    /// Most bytes that the answer may have.
+    pub fn largest(&self) -> usize {
+        match (self.transport, self.query.edns) {
+            (Transport::Tcp, _) => limits::TCP_MESSAGE,
+            (Transport::Udp, None) => limits::UDP_PLAIN,
+            (Transport::Udp, Some(edns)) => {
+                usize::from(edns.size).clamp(limits::UDP_PLAIN, limits::UDP_ANSWER)
+            }
+        }
+    }
+}
+
 /// What was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
@@ -34,10 +61,8 @@ pub struct Written {
     pub truncated: bool,
 }
 
-/// Extended DNS Errors (RFC 8914) that we give, to those who speak EDNS.
-const EDE_NOT_READY: u16 = 14;
-const EDE_NOT_AUTHORITATIVE: u16 = 20;
-const EDE_OTHER: u16 = 0;
+/// Bytes of an OPT without options.
+const OPT: usize = 11;
 
 /// Bytes of a record between its owner's pointer, which they begin with, and its data.
 const FIXED: usize = 12;
@@ -60,49 +85,57 @@ pub fn header_only(packet: &[u8], rcode: Rcode, out: &mut [u8]) -> usize {
     HEADER
 }
 
-/// Writes a refusal that echoes the question, with an OPT if the client sent one.
-pub fn error(packet: &[u8], query: &Query, rcode: Rcode, out: &mut [u8], transport: Transport) -> Written {
-    let mut page = Page::start(packet, query, out, transport, None);
-    page.finish(packet, rcode, 0)
+/// Writes a code alone: an answer that echoes the question, with an OPT if the client sent one.
+pub fn error(envelope: &Envelope<'_>, rcode: Rcode, out: &mut [u8]) -> Written {
+    Page::start(envelope, out).finish(rcode, 0)
+}
+
+/// Writes an answer that only says: ask again over TCP. It is hardly larger than the query.
+pub fn over_tcp(envelope: &Envelope<'_>, out: &mut [u8]) -> Written {
+    let mut page = Page::start(envelope, out);
+    page.truncated = true;
+    page.finish(Rcode::NoError, 0)
+}
+
+/// Writes one TXT record of class CH, of at most 255 bytes.
+pub fn chaos(envelope: &Envelope<'_>, text: &str, out: &mut [u8]) -> Written {
+    let mut page = Page::start(envelope, out);
+    let text = text.as_bytes().get(..text.len().min(255)).unwrap_or_default();
+    let fits = page.record_of(CLASS_CH, [0xc0, HEADER as u8], rtype::TXT, 0, Section::Answer, |page| {
+        page.put(&[text.len() as u8])?;
+        page.put(text)
+    });
+    if fits.is_err() {
+        page.rewind(Mark { at: envelope.query.question_end, counts: [0; 3] });
+        page.truncated = true;
+    }
+    page.finish(Rcode::NoError, AA)
 }
 
 /// Writes an answer.
-pub fn answer(
-    packet: &[u8],
-    query: &Query,
-    answer: &Answer<'_>,
-    known: &Known<'_>,
-    out: &mut [u8],
-    transport: Transport,
-) -> Written {
-    let (rcode, flags, ede) = match &answer.outcome {
-        Outcome::Refused => (Rcode::Refused, 0, Some(EDE_NOT_AUTHORITATIVE)),
-        Outcome::NotSynced => (Rcode::ServFail, 0, Some(EDE_NOT_READY)),
-        Outcome::NobodyThere => (Rcode::ServFail, 0, Some(EDE_OTHER)),
+pub fn answer(envelope: &Envelope<'_>, answer: &Answer<'_>, known: &Known<'_>, out: &mut [u8]) -> Written {
+    let (rcode, flags, error) = match &answer.outcome {
+        Outcome::Refused => (Rcode::Refused, 0, Some(Ede::NotAuthoritative)),
+        Outcome::Prohibited => (Rcode::Refused, 0, Some(Ede::Prohibited)),
+        Outcome::NotSynced => (Rcode::ServFail, 0, Some(Ede::NotReady)),
+        Outcome::NobodyThere => (Rcode::ServFail, 0, Some(Ede::Other)),
         Outcome::NoSuchName => (Rcode::NxDomain, AA, None),
         Outcome::NameTooLong => (Rcode::YxDomain, AA, None),
         // AA is about the question's name: of an alias it is ours to say where it leads.
         Outcome::Referral(_) if answer.aliases.is_empty() => (Rcode::NoError, 0, None),
         _ => (Rcode::NoError, AA, None),
     };
-    let mut page = Page::start(packet, query, out, transport, ede);
-    if !matches!(rcode, Rcode::Refused | Rcode::ServFail) && page.sections(query, answer, known).is_err() {
-        page.rewind(Mark { at: query.question_end, counts: [0; 3] });
+    let options = Reply { error: error.or(envelope.options.error), ..envelope.options };
+    let envelope = &Envelope { options, ..*envelope };
+    let mut page = Page::start(envelope, out);
+    if !matches!(rcode, Rcode::Refused | Rcode::ServFail) && page.sections(answer, known).is_err() {
+        page.rewind(Mark { at: envelope.query.question_end, counts: [0; 3] });
         page.truncated = true;
         // A client that reads no further must not take an empty answer for one.
         let rcode = if matches!(rcode, Rcode::NxDomain | Rcode::YxDomain) { rcode } else { Rcode::NoError };
-        return page.finish(packet, rcode, flags);
+        return page.finish(rcode, flags);
     }
-    page.finish(packet, rcode, flags)
-}
-
-/// Most bytes that the answer to a query may have.
-pub fn largest(query: &Query, transport: Transport) -> usize {
-    match (transport, query.edns) {
-        (Transport::Tcp, _) => limits::TCP_MESSAGE,
-        (Transport::Udp, None) => limits::UDP_PLAIN,
-        (Transport::Udp, Some(edns)) => usize::from(edns.size).clamp(limits::UDP_PLAIN, limits::UDP_ANSWER),
-    }
+    page.finish(rcode, flags)
 }
 
 /// The buffer is used up.
@@ -141,57 +174,54 @@ impl Here<'_> {
 }
 
 struct Page<'b> {
+    envelope: &'b Envelope<'b>,
     out: &'b mut [u8],
     at: usize,
     limit: usize,
     counts: [u16; 3],
     truncated: bool,
-    opt: Option<([u8; 17], usize)>,
-    transport: Transport,
 }
 
 impl<'b> Page<'b> {
-    fn start(
-        packet: &[u8],
-        query: &Query,
-        out: &'b mut [u8],
-        transport: Transport,
-        ede: Option<u16>,
-    ) -> Self {
-        let most = largest(query, transport);
-        let opt = query.edns.map(|edns| {
-            let [s1, s2] = (limits::UDP_ANSWER as u16).to_be_bytes();
-            let flags = if edns.dnssec_ok { 0x80 } else { 0 };
-            let extended = u8::from(edns.version > 0); // BADVERS is 16: 1 up here, 0 in the header
-            match ede.map(u16::to_be_bytes) {
-                None => ([0, 0, 41, s1, s2, extended, 0, flags, 0, 0, 0, 0, 0, 0, 0, 0, 0], 11),
-                Some([e1, e2]) => ([0, 0, 41, s1, s2, extended, 0, flags, 0, 0, 6, 0, 15, 0, 2, e1, e2], 17),
-            }
-        });
-        let limit = most.min(out.len()).saturating_sub(opt.map_or(0, |(_, len)| len));
-        let mut page = Self { out, at: 0, limit, counts: [0; 3], truncated: false, opt, transport };
+    fn start(envelope: &'b Envelope<'b>, out: &'b mut [u8]) -> Self {
+        let opt = envelope.query.edns.map_or(0, |_| OPT + envelope.options.len());
+        let limit = envelope.largest().min(out.len()).saturating_sub(opt);
+        let mut page = Self { envelope, out, at: 0, limit, counts: [0; 3], truncated: false };
         // Header and question as they came: the header is overwritten at the end.
-        let _ = page.put(packet.get(..query.question_end).unwrap_or_default());
+        let _ = page.put(envelope.packet.get(..envelope.query.question_end).unwrap_or_default());
         page
     }
 
-    fn finish(&mut self, packet: &[u8], rcode: Rcode, flags: u8) -> Written {
-        if let Some((opt, len)) = self.opt {
-            self.limit = self.out.len();
-            if self.put(opt.get(..len).unwrap_or_default()).is_ok() {
-                self.count(Section::Additional);
-            }
+    fn finish(&mut self, rcode: Rcode, flags: u8) -> Written {
+        self.limit = self.out.len();
+        if self.opt(rcode).is_err() {
+            // It was set aside: a buffer that is smaller than header, question and OPT has no use.
+            return Written { len: 0, rcode, truncated: false };
         }
         let [an, ns, ar] = self.counts.map(u16::to_be_bytes);
+        let Envelope { packet, query, .. } = self.envelope;
         if let (Some([id1, id2, asked, ..]), Some(header)) =
             (packet.first_chunk::<HEADER>(), self.out.first_chunk_mut::<HEADER>())
         {
             let truncated = if self.truncated { TC } else { 0 };
             let first = QR | flags | truncated | (asked & RD);
             let low = rcode as u8 & 0x0f;
-            *header = [*id1, *id2, first, low, 0, 1, an[0], an[1], ns[0], ns[1], ar[0], ar[1]];
+            let questions = u8::from(query.question_end > HEADER);
+            *header = [*id1, *id2, first, low, 0, questions, an[0], an[1], ns[0], ns[1], ar[0], ar[1]];
         }
         Written { len: self.at, rcode, truncated: self.truncated }
+    }
+
+    /// The OPT, for those who sent one. Of its flags only DO is ours to echo (RFC 6891 §6.1.4).
+    fn opt(&mut self, rcode: Rcode) -> Fits {
+        let Envelope { query, options, .. } = self.envelope;
+        let Some(edns) = query.edns else { return Ok(()) };
+        let [[s1, s2], [l1, l2]] = [limits::UDP_ANSWER as u16, options.len() as u16].map(u16::to_be_bytes);
+        let (flags, extended) = (if edns.dnssec_ok { 0x80 } else { 0 }, rcode as u8 >> 4);
+        self.put(&[0, 0, rtype::OPT as u8, s1, s2, extended, 0, flags, 0, l1, l2])?;
+        options.write(|bytes| self.put(bytes))?;
+        self.count(Section::Additional);
+        Ok(())
     }
 
     fn put(&mut self, bytes: &[u8]) -> Fits {
@@ -228,7 +258,8 @@ impl<'b> Page<'b> {
     }
 
     /// Everything between the question and the OPT.
-    fn sections(&mut self, query: &Query, answer: &Answer<'_>, known: &Known<'_>) -> Fits {
+    fn sections(&mut self, answer: &Answer<'_>, known: &Known<'_>) -> Fits {
+        let query = self.envelope.query;
         let apex_of = |name: &Name, zone: Option<&Zone>| {
             zone.map_or(0, |zone| name.labels().saturating_sub(zone.apex.labels()))
         };
@@ -291,6 +322,7 @@ impl<'b> Page<'b> {
             Outcome::GroupText(group) => self.group_text(here, group, known),
             Outcome::AgentText(agent) => self.agent_text(here, agent, known),
             Outcome::Refused
+            | Outcome::Prohibited
             | Outcome::NotSynced
             | Outcome::NobodyThere
             | Outcome::Alias(_)
@@ -308,7 +340,19 @@ impl<'b> Page<'b> {
         section: Section,
         data: impl FnOnce(&mut Self) -> Fits,
     ) -> Fits {
-        let [[t1, t2], [c1, c2]] = [rtype, CLASS_IN].map(u16::to_be_bytes);
+        self.record_of(CLASS_IN, owner, rtype, ttl, section, data)
+    }
+
+    fn record_of(
+        &mut self,
+        class: u16,
+        owner: [u8; 2],
+        rtype: u16,
+        ttl: u32,
+        section: Section,
+        data: impl FnOnce(&mut Self) -> Fits,
+    ) -> Fits {
+        let [[t1, t2], [c1, c2]] = [rtype, class].map(u16::to_be_bytes);
         let [l1, l2, l3, l4] = ttl.to_be_bytes();
         self.put(&[owner[0], owner[1], t1, t2, c1, c2, l1, l2, l3, l4, 0, 0])?;
         self.sized(data)?;
@@ -429,7 +473,7 @@ impl<'b> Page<'b> {
             if fits.is_err() {
                 // A datagram says so and the client comes back over TCP. On a stream there is nothing larger to come
                 // back with: as many agents as one message holds are an answer.
-                if self.transport == Transport::Udp {
+                if self.envelope.transport == Transport::Udp {
                     return Err(Full);
                 }
                 self.rewind(mark);

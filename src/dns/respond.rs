@@ -1,26 +1,32 @@
 //! Bytes in, bytes out: the one path that every query takes, over UDP, over TCP, in scenarios and in benchmarks.
 
-use super::answer::{Known, Outcome, Question, Rules, answer};
-use super::render::{self, Transport, Written};
+use super::answer::{Answer, Client, Kind, Known, Outcome, Question, Rules, ZoneKept, answer};
+use super::edns::Ede;
+use super::limiter::Verdict;
+use super::policy::{Heard, Policy};
+use super::render::{self, Envelope, Transport, Written};
 use super::tsig::{self, Keys, Refusal};
-use super::wire::{CLASS_IN, Dropped, Parsed, Query, Rcode, parse, rtype};
+use super::wire::{CLASS_CH, CLASS_IN, Dropped, HEADER, Parsed, Query, Rcode, parse, rtype};
 use super::zones::Zones;
 use crate::clock;
 use crate::model::{Fleet, Moment};
-use crate::telemetry::dns::{Counters, NameKind, Outcome as Counted};
+use crate::telemetry::dns::{Counters, Event, NameKind, Outcome as Counted};
+use std::net::IpAddr;
+use std::time::Duration;
 
 /// What does not change from query to query.
 #[derive(Debug, Default)]
 pub struct Responder {
     zones: Zones,
     rules: Rules,
+    policy: Policy,
     keys: Keys,
 }
 
 impl Responder {
     /// A responder for these zones and rules.
     pub fn new(zones: Zones, rules: Rules) -> Self {
-        Self { zones, rules, keys: Keys::default() }
+        Self { zones, rules, policy: Policy::default(), keys: Keys::default() }
     }
 
     /// The same, with keys that queries may be signed with.
@@ -31,6 +37,11 @@ impl Responder {
     /// The keys that queries may be signed with.
     pub fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// The same with another way of speaking.
+    pub fn with_policy(self, policy: Policy) -> Self {
+        Self { policy, ..self }
     }
 
     /// Takes over what `before` learned while it ran and no file says: called at a reload, before this one answers.
@@ -48,47 +59,118 @@ impl Responder {
         &self.rules
     }
 
-    /// Answers one packet into `out` and returns the answer's length; 0 means silence. Each packet is counted once.
+    /// Answers one packet into `out` and returns the answer's length; 0 means silence. Each packet is counted once:
+    /// as an answer, or as dropped.
     pub fn respond(&self, asked: Asked<'_>, counters: &Counters, out: &mut [u8]) -> usize {
-        let Asked { packet, transport, .. } = asked;
-        let parsed = parse(packet);
-        let query = match &parsed {
-            Parsed::Query(query) => query,
-            Parsed::Error(rcode) => {
-                counters.answered(outcome_of(transport, *rcode, NameKind::None));
-                return render::header_only(packet, *rcode, out);
-            }
-            Parsed::Drop(why) => {
-                match why {
-                    Dropped::Short => counters.dropped_short(),
-                    Dropped::Response => counters.dropped_response(),
-                    Dropped::Source => counters.dropped_source(),
+        let (written, kind) = match &parse(asked.packet) {
+            Parsed::Query(query) => match self.judged(asked, query, counters, out) {
+                Some(answered) => answered,
+                None => return 0,
+            },
+            Parsed::Error(rcode) => match self.is_limited(asked, counters) {
+                false => {
+                    let len = render::header_only(asked.packet, *rcode, out);
+                    (Written { len, rcode: *rcode, truncated: false }, NameKind::None)
                 }
+                true => return 0,
+            },
+            Parsed::Drop(why) => {
+                counters.note(match why {
+                    Dropped::Short => Event::DroppedShort,
+                    Dropped::Response => Event::DroppedResponse,
+                    Dropped::Source => Event::DroppedSource,
+                });
                 return 0;
             }
         };
-        let (written, kind) = match query.tsig {
-            None => self.unsigned(asked, query, counters, out),
-            Some(at) => self.signed(asked, query, at, counters, out),
-        };
-        counters.answered(outcome_of(transport, written.rcode, kind));
+        let tcp = asked.transport == Transport::Tcp;
+        counters.answered(Counted { tcp, rcode: written.rcode as u8, name: kind });
         if written.truncated {
-            counters.truncated();
+            counters.note(Event::Truncated);
         }
         written.len
     }
 
-    fn unsigned(
+    /// Whether a packet that is no query draws no answer: there is no smaller one than the one it would draw.
+    fn is_limited(&self, asked: Asked<'_>, counters: &Counters) -> bool {
+        match self.policy.limit(&asked, &Default::default()) {
+            Verdict::Pass => false,
+            Verdict::WouldLimit => {
+                counters.note(Event::WouldLimit);
+                false
+            }
+            Verdict::Truncate | Verdict::Drop => {
+                counters.note(Event::DroppedRate);
+                true
+            }
+        }
+    }
+
+    /// Decides whether a query is answered, and answers it; `None` is silence.
+    #[inline]
+    fn judged(
         &self,
         asked: Asked<'_>,
         query: &Query,
         counters: &Counters,
         out: &mut [u8],
-    ) -> (Written, NameKind) {
-        match refusal(query) {
-            Some(rcode) => (render::error(asked.packet, query, rcode, out, asked.transport), NameKind::None),
-            None => self.answered(asked, query, counters, out),
+    ) -> Option<(Written, NameKind)> {
+        let Asked { packet, transport, .. } = asked;
+        let mut heard = self.policy.hear(&asked, query, counters);
+        let envelope = Envelope { packet, query, transport, options: heard.reply };
+        match self.policy.limit(&asked, &heard) {
+            Verdict::Pass => {}
+            Verdict::WouldLimit => counters.note(Event::WouldLimit),
+            Verdict::Truncate => {
+                counters.note(Event::Slipped);
+                return Some((render::over_tcp(&envelope, out), NameKind::None));
+            }
+            Verdict::Drop => {
+                counters.note(Event::DroppedRate);
+                return None;
+            }
         }
+        Some(match query.tsig {
+            None => self.unsigned(asked, &envelope, &mut heard, counters, out),
+            Some(at) => self.signed(asked, &envelope, &mut heard, at, counters, out),
+        })
+    }
+
+    fn unsigned(
+        &self,
+        asked: Asked<'_>,
+        envelope: &Envelope<'_>,
+        heard: &mut Heard<'_>,
+        counters: &Counters,
+        out: &mut [u8],
+    ) -> (Written, NameKind) {
+        let query = envelope.query;
+        if let Some(rcode) = heard.refusal.or_else(|| refusal(query)) {
+            return (render::error(envelope, rcode, out), NameKind::None);
+        }
+        if query.qclass != CLASS_IN {
+            return (self.of_ourselves(envelope, out), NameKind::None);
+        }
+        let known = Known { zones: &self.zones, rules: &self.rules, fleet: asked.fleet, now: asked.now };
+        let (client, scope) = heard.client(&asked, &self.rules);
+        let said = answer(&known, Question { name: &query.name, qtype: query.qtype, client }, asked.entropy);
+        if let (Some(kept), Outcome::V4(_) | Outcome::V6(_)) = (said.zone_kept, &said.outcome) {
+            counters.note(match kept {
+                ZoneKept::Named(true) => Event::ZoneKept,
+                ZoneKept::Named(false) => Event::ZoneLost,
+                ZoneKept::Client(true) => Event::ClientZoneKept,
+                ZoneKept::Client(false) => Event::ClientZoneLost,
+            });
+        }
+        if scope > 0 && depends_on_client(&said) {
+            heard.set_scope(scope);
+        }
+        let mut options = heard.reply;
+        if query.edns.is_some() && asked.fleet.is_stale() {
+            options.error = stale(&said);
+        }
+        let written = render::answer(&Envelope { options, ..*envelope }, &said, &known, out);
+        (written, said.kind.into())
     }
 
     /// Answers a signed query: what holds is answered as any other and signed, what does not is refused. Rare, and
@@ -97,23 +179,22 @@ impl Responder {
     fn signed(
         &self,
         asked: Asked<'_>,
-        query: &Query,
+        envelope: &Envelope<'_>,
+        heard: &mut Heard<'_>,
         at: usize,
         counters: &Counters,
         out: &mut [u8],
     ) -> (Written, NameKind) {
-        let Asked { packet, transport, .. } = asked;
+        let Envelope { packet, query, transport, .. } = *envelope;
         let now = clock::unix_seconds();
-        let room = |out: &mut [u8], tsig: usize| {
-            render::largest(query, transport).min(out.len()).saturating_sub(tsig)
-        };
+        let room = |out: &mut [u8], tsig: usize| envelope.largest().min(out.len()).saturating_sub(tsig);
         let (mut written, kind, record) = match self.keys.check(packet, at, now) {
             Ok(mut signer) => {
                 let room = room(out, signer.room());
                 let all = out.get_mut(..room).unwrap_or_default();
                 let (written, kind) = match query.qtype {
-                    rtype::IXFR if transport == Transport::Udp => self.current_soa(asked, query, all),
-                    _ => self.unsigned(asked, query, counters, all),
+                    rtype::IXFR if transport == Transport::Udp => self.current_soa(asked, envelope, all),
+                    _ => self.unsigned(asked, envelope, heard, counters, all),
                 };
                 let record = signer.sign(out.get(..written.len).unwrap_or_default(), now);
                 (written, kind, record)
@@ -126,13 +207,13 @@ impl Responder {
                 counters.bad_signature(fault as u16);
                 let room = room(out, record.len());
                 let all = out.get_mut(..room).unwrap_or_default();
-                (render::error(packet, query, Rcode::NotAuth, all, transport), NameKind::None, record)
+                (render::error(envelope, Rcode::NotAuth, all), NameKind::None, record)
             }
             Err(Refusal::Signed { fault, mut signer }) => {
                 counters.bad_signature(fault as u16);
                 let room = room(out, signer.room());
                 let all = out.get_mut(..room).unwrap_or_default();
-                let written = render::error(packet, query, Rcode::NotAuth, all, transport);
+                let written = render::error(envelope, Rcode::NotAuth, all);
                 let record = signer.sign(out.get(..written.len).unwrap_or_default(), now);
                 (written, NameKind::None, record)
             }
@@ -142,35 +223,32 @@ impl Responder {
     }
 
     /// IXFR over UDP: the SOA alone. It says whether there is news, and news are for TCP (RFC 1995 §2).
-    fn current_soa(&self, asked: Asked<'_>, query: &Query, out: &mut [u8]) -> (Written, NameKind) {
+    fn current_soa(&self, asked: Asked<'_>, envelope: &Envelope<'_>, out: &mut [u8]) -> (Written, NameKind) {
         let known = Known { zones: &self.zones, rules: &self.rules, fleet: asked.fleet, now: asked.now };
-        let zone = known.zones.of(&query.name).filter(|(zone, index)| *index == 0 && !zone.awaits_serial());
-        let soa = Question { name: &query.name, qtype: rtype::SOA };
+        let name = &envelope.query.name;
+        let zone = known.zones.of(name).filter(|(zone, index)| *index == 0 && !zone.awaits_serial());
+        let client = Client { source: asked.peer, zone: None };
         let written = match zone {
             Some(_) => {
-                let said = answer(&known, soa, asked.entropy);
-                render::answer(asked.packet, query, &said, &known, out, asked.transport)
+                let said = answer(&known, Question { name, qtype: rtype::SOA, client }, asked.entropy);
+                render::answer(envelope, &said, &known, out)
             }
-            None => render::error(asked.packet, query, Rcode::NotAuth, out, asked.transport),
+            None => render::error(envelope, Rcode::NotAuth, out),
         };
         (written, NameKind::Apex)
     }
 
-    fn answered(
-        &self,
-        asked: Asked<'_>,
-        query: &Query,
-        counters: &Counters,
-        out: &mut [u8],
-    ) -> (Written, NameKind) {
-        let known = Known { zones: &self.zones, rules: &self.rules, fleet: asked.fleet, now: asked.now };
-        let question = Question { name: &query.name, qtype: query.qtype };
-        let said = answer(&known, question, asked.entropy);
-        if let (Some(kept), Outcome::V4(_) | Outcome::V6(_)) = (said.zone_kept, &said.outcome) {
-            counters.zone(kept);
+    /// A question that is not about the Internet: about this server (RFC 4892), or one without a question.
+    fn of_ourselves(&self, envelope: &Envelope<'_>, out: &mut [u8]) -> Written {
+        let query = envelope.query;
+        if query.question_end == HEADER {
+            // It asked for a cookie, and has it (RFC 7873 §5.4).
+            return render::error(envelope, Rcode::NoError, out);
         }
-        let written = render::answer(asked.packet, query, &said, &known, out, asked.transport);
-        (written, said.kind.into())
+        match self.policy.chaos(query).filter(|_| query.qclass == CLASS_CH) {
+            Some(text) => render::chaos(envelope, text, out),
+            None => render::error(envelope, Rcode::Refused, out),
+        }
     }
 }
 
@@ -179,8 +257,12 @@ impl Responder {
 pub struct Asked<'a> {
     /// The packet.
     pub packet: &'a [u8],
+    /// Where it came from.
+    pub peer: IpAddr,
     /// How it came.
     pub transport: Transport,
+    /// For how long its connection may be idle, told to those who ask (RFC 7828); `None` where there is none.
+    pub idle: Option<Duration>,
     /// The fleet of this moment.
     pub fleet: &'a Fleet,
     /// The time.
@@ -194,9 +276,6 @@ fn refusal(query: &Query) -> Option<Rcode> {
     if query.edns.is_some_and(|edns| edns.version > 0) {
         return Some(Rcode::BadVers);
     }
-    if query.qclass != CLASS_IN {
-        return Some(Rcode::Refused);
-    }
     match query.qtype {
         rtype::OPT => Some(Rcode::FormErr),
         rtype::AXFR | rtype::IXFR => Some(Rcode::Refused),
@@ -205,8 +284,23 @@ fn refusal(query: &Query) -> Option<Rcode> {
     }
 }
 
-fn outcome_of(transport: Transport, rcode: Rcode, name: NameKind) -> Counted {
-    Counted { tcp: transport == Transport::Tcp, rcode: rcode as u8, name }
+/// Whether another client may get another answer because of its zone: the addresses of a group's own name.
+fn depends_on_client(said: &Answer<'_>) -> bool {
+    said.last == Kind::Group && matches!(said.outcome, Outcome::V4(_) | Outcome::V6(_))
+}
+
+/// What is to be said of an answer that a lost registry's last word was the reason of.
+#[cold]
+fn stale(said: &Answer<'_>) -> Option<Ede> {
+    match &said.outcome {
+        Outcome::V4(_)
+        | Outcome::V6(_)
+        | Outcome::Services(_)
+        | Outcome::GroupText(_)
+        | Outcome::AgentText(_) => Some(Ede::StaleAnswer),
+        Outcome::NoSuchName if said.last == Kind::Unknown => Some(Ede::StaleNxDomain),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -226,7 +320,9 @@ mod tests {
         let ask = |name: &str, qtype: u16, transport: Transport| {
             let packet = query(name, qtype, Some(4096));
             let now = Moment::from_millis(1);
-            let asked = Asked { packet: &packet, transport, fleet: &fleet, now, entropy: 1 };
+            let peer = IpAddr::from([192, 0, 2, 1]);
+            let asked =
+                Asked { packet: &packet, peer, transport, idle: None, fleet: &fleet, now, entropy: 1 };
             let mut out = vec![0; 65_535];
             let len = responder.respond(asked, &counters, &mut out);
             decode(&out[..len])

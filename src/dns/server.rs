@@ -189,10 +189,13 @@ impl Server {
             let counts = Arc::new(net::tcp::Counts::default());
             self.metrics.listener(Arc::clone(&counts));
             tracing::info!(%address, "DNS is answering");
-            let serve =
-                net::tcp::serve(tcp, self.tcp.connections, counts, stop.clone(), move |stream, _, stop| {
-                    tcp::serve(stream, context.clone(), stop)
-                });
+            let serve = net::tcp::serve(
+                tcp,
+                self.tcp.connections,
+                counts,
+                stop.clone(),
+                move |stream, peer, stop| tcp::serve(stream, peer.ip(), context.clone(), stop),
+            );
             tasks.spawn(serve);
         }
         stop.cancelled().await;

@@ -6,9 +6,10 @@ use super::render::Transport;
 use super::respond::Asked;
 use crate::clock::Clock;
 use crate::limits::dns as limits;
-use crate::telemetry::dns::Counters;
+use crate::telemetry::dns::{Counters, Event};
 use crate::view::View;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -62,25 +63,30 @@ enum End {
 }
 
 /// Serves one connection to its end.
-pub(super) async fn serve(mut stream: TcpStream, context: Context, stop: CancellationToken) {
+pub(super) async fn serve(mut stream: TcpStream, peer: IpAddr, context: Context, stop: CancellationToken) {
     let _ = stream.set_nodelay(true);
     let counters = Arc::clone(&context.counters);
-    let end = converse(&mut stream, context, stop).await;
+    let end = converse(&mut stream, peer, context, stop).await;
     match end.unwrap_or(End::Done) {
-        End::Idle => counters.cut_idle(),
-        End::Slow => counters.cut_slow(),
-        End::Oversize => counters.cut_oversize(),
+        End::Idle => counters.note(Event::CutIdle),
+        End::Slow => counters.note(Event::CutSlow),
+        End::Oversize => counters.note(Event::CutOversize),
         End::Done | End::Silence => {}
     }
 }
 
-async fn converse(stream: &mut TcpStream, context: Context, stop: CancellationToken) -> io::Result<End> {
+async fn converse(
+    stream: &mut TcpStream,
+    peer: IpAddr,
+    context: Context,
+    stop: CancellationToken,
+) -> io::Result<End> {
     let mut inbox = vec![0u8; 2 + limits::TCP_QUERY];
     let mut outbox = Vec::new();
     let mut have = 0;
     loop {
         // Answer all that has arrived in full: pipelined queries share one write.
-        let (used, ended) = answer_all(inbox.get(..have).unwrap_or_default(), &context, &mut outbox);
+        let (used, ended) = answer_all(inbox.get(..have).unwrap_or_default(), peer, &context, &mut outbox);
         inbox.copy_within(used..have, 0);
         have -= used;
         if !outbox.is_empty() {
@@ -141,7 +147,7 @@ fn has_message(bytes: &[u8]) -> bool {
 
 /// Answers the whole messages at the start of `bytes`, until the answers fill one message's size; says how many
 /// bytes were used, and whether the connection is to end.
-fn answer_all(bytes: &[u8], context: &Context, outbox: &mut Vec<u8>) -> (usize, Option<End>) {
+fn answer_all(bytes: &[u8], peer: IpAddr, context: &Context, outbox: &mut Vec<u8>) -> (usize, Option<End>) {
     let mut used = 0;
     while outbox.len() < limits::TCP_MESSAGE {
         let rest = bytes.get(used..).unwrap_or_default();
@@ -158,7 +164,9 @@ fn answer_all(bytes: &[u8], context: &Context, outbox: &mut Vec<u8>) -> (usize, 
         let fleet = context.view.load();
         let asked = Asked {
             packet,
+            peer,
             transport: Transport::Tcp,
+            idle: Some(context.settings.idle),
             fleet: &fleet,
             now: context.clock.now(),
             entropy: fastrand::u64(..),

@@ -7,7 +7,7 @@ use super::respond::Asked;
 use crate::clock::Clock;
 use crate::limits::dns as limits;
 use crate::net::udp::{Exchange, Service, Sizes};
-use crate::telemetry::dns::Counters;
+use crate::telemetry::dns::{Counters, Event};
 use crate::view::View;
 use fastrand::Rng;
 use std::io;
@@ -38,24 +38,25 @@ impl Service for Worker {
         let (responder, fleet) = (self.live.load(), self.view.load());
         let now = self.clock.now();
         for exchange in exchanges {
-            if exchange.peer().port() == 0 {
-                self.counters.dropped_source();
+            let peer = exchange.peer();
+            if peer.port() == 0 {
+                self.counters.note(Event::DroppedSource);
                 continue;
             }
-            let entropy = self.random.u64(..);
+            let (transport, peer, idle, entropy) = (Transport::Udp, peer.ip(), None, self.random.u64(..));
             let (packet, out) = exchange.parts();
-            let asked = Asked { packet, transport: Transport::Udp, fleet: &fleet, now, entropy };
+            let asked = Asked { packet, peer, transport, idle, fleet: &fleet, now, entropy };
             let len = responder.respond(asked, &self.counters, out);
             exchange.reply(len);
         }
     }
 
     fn receive_failed(&mut self, error: &io::Error) {
-        self.counters.receive_error();
+        self.counters.note(Event::ReceiveError);
         tracing::debug!(%error, "receiving DNS packets");
     }
 
     fn not_sent(&mut self, answers: u64) {
-        self.counters.send_errors(answers);
+        self.counters.note_many(Event::SendError, answers);
     }
 }

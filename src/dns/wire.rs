@@ -3,12 +3,15 @@
 
 pub mod ask;
 
+use super::edns::Options;
 use super::names::Name;
 
 /// Size of a DNS header.
 pub const HEADER: usize = 12;
 /// The Internet class.
 pub const CLASS_IN: u16 = 1;
+/// The Chaos class: what servers say of themselves (RFC 4892).
+pub const CLASS_CH: u16 = 3;
 
 /// Record types that have a rule of their own here. Values: IANA, "Resource Record (RR) TYPEs".
 pub mod rtype {
@@ -35,7 +38,7 @@ pub mod rtype {
     pub const ANY: u16 = 255;
 }
 
-/// Response codes (RFC 1035 §4.1.1, RFC 6891 §6.1.3). The value of `BadVers` has its high bits in the OPT.
+/// Response codes (RFC 1035 §4.1.1, RFC 6891 §6.1.3, RFC 7873 §8). Those above 15 have their high bits in the OPT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the registry's own names
 pub enum Rcode {
@@ -48,6 +51,7 @@ pub enum Rcode {
     YxDomain = 6,
     NotAuth = 9,
     BadVers = 16,
+    BadCookie = 23,
 }
 
 /// What the client said of itself with EDNS (RFC 6891).
@@ -59,9 +63,12 @@ pub struct Edns {
     pub version: u8,
     /// It wants DNSSEC records: echoed (RFC 3225).
     pub dnssec_ok: bool,
+    /// Its options; of a version that we don't know, none.
+    pub options: Options,
 }
 
-/// One well-formed query.
+/// One well-formed query. One without a question (name the root, type and class 0) asks for a cookie and nothing else
+/// (RFC 7873 §5.4).
 #[derive(Clone, Debug)]
 pub struct Query {
     /// The name asked for, lower case. The bytes as asked stay in the packet and are echoed from there.
@@ -70,7 +77,7 @@ pub struct Query {
     pub qtype: u16,
     /// The class asked for.
     pub qclass: u16,
-    /// Where the question ends in the packet: header and question are echoed up to here.
+    /// Where the question ends in the packet: header and question are echoed up to here. [`HEADER`] without a question.
     pub question_end: usize,
     /// EDNS, if the client speaks it.
     pub edns: Option<Edns>,
@@ -111,27 +118,31 @@ pub fn parse(packet: &[u8]) -> Parsed {
     if flags & 0x78 != 0 {
         return Parsed::Error(Rcode::NotImp);
     }
-    if (qd1, qd2) != (0, 1) {
+    // RFC 9619: no query has more than one.
+    if qd1 != 0 || qd2 > 1 {
         return Parsed::Error(Rcode::FormErr);
     }
     let before = u32::from(u16::from_be_bytes([an1, an2])) + u32::from(u16::from_be_bytes([ns1, ns2]));
     let additional = u16::from_be_bytes([ar1, ar2]);
     let mut query =
         Query { name: Name::ROOT, qtype: 0, qclass: 0, question_end: HEADER, edns: None, tsig: None };
-    match body(packet, before, additional, &mut query) {
+    match body(packet, qd2, before, additional, &mut query) {
         Some(()) => Parsed::Query(query),
         None => Parsed::Error(Rcode::FormErr),
     }
 }
 
 /// The question and the records behind it; `None` is FORMERR.
-fn body(packet: &[u8], before: u32, additional: u16, query: &mut Query) -> Option<()> {
-    let mut at = HEADER + query.name.fill(packet.get(HEADER..)?).ok()?;
-    let [t1, t2, c1, c2] = *packet.get(at..)?.first_chunk::<4>()?;
-    at += 4;
-    query.qtype = u16::from_be_bytes([t1, t2]);
-    query.qclass = u16::from_be_bytes([c1, c2]);
-    query.question_end = at;
+fn body(packet: &[u8], questions: u8, before: u32, additional: u16, query: &mut Query) -> Option<()> {
+    let mut at = HEADER;
+    if questions > 0 {
+        at += query.name.fill(packet.get(HEADER..)?).ok()?;
+        let [t1, t2, c1, c2] = *packet.get(at..)?.first_chunk::<4>()?;
+        at += 4;
+        query.qtype = u16::from_be_bytes([t1, t2]);
+        query.qclass = u16::from_be_bytes([c1, c2]);
+        query.question_end = at;
+    }
     // Each record takes at least 11 bytes or ends the loop: no count can make it long.
     for _ in 0..before {
         let record = Record::read(packet, at)?;
@@ -156,7 +167,8 @@ fn body(packet: &[u8], before: u32, additional: u16, query: &mut Query) -> Optio
             query.edns = Some(record.edns()?);
         }
     }
-    (at == packet.len()).then_some(())
+    let asks_for_something = questions > 0 || query.edns.is_some_and(|edns| edns.options.cookie.is_some());
+    (at == packet.len() && asks_for_something).then_some(())
 }
 
 /// A record that is only looked at to get past it, or to take an OPT from it.
@@ -203,13 +215,13 @@ impl<'a> Record<'a> {
     }
 
     fn edns(&self) -> Option<Edns> {
-        let mut rest = self.rdata;
-        while !rest.is_empty() {
-            let [_, _, l1, l2] = *rest.first_chunk::<4>()?;
-            rest = rest.get(4 + usize::from(u16::from_be_bytes([l1, l2]))..)?;
-        }
         let [_, version, flags, _] = self.ttl;
-        Some(Edns { size: self.class, version, dnssec_ok: flags & 0x80 != 0 })
+        // Another version may write its options in another way.
+        let options = match (version, self.rdata) {
+            (0, [_, ..]) => Options::read(self.rdata, self.end - self.rdata.len())?,
+            _ => Options::default(),
+        };
+        Some(Edns { size: self.class, version, dnssec_ok: flags & 0x80 != 0, options })
     }
 }
 
@@ -271,7 +283,7 @@ mod tests {
         let plain = good(&query("WWW.example", 28, None));
         assert_eq!((plain.name.to_string().as_str(), plain.qtype, plain.qclass), ("www.example.", 28, 1));
         assert_eq!((plain.question_end, plain.edns), (29, None));
-        let edns = Edns { size: 4096, version: 0, dnssec_ok: false };
+        let edns = Edns { size: 4096, version: 0, dnssec_ok: false, options: Options::default() };
         assert_eq!(good(&query("www.example", 1, Some(4096))).edns, Some(edns));
     }
 

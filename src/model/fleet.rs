@@ -67,6 +67,11 @@ impl Fleet {
         &self.sources
     }
 
+    /// Whether a registry is lost, so that some of what is here is its last word.
+    pub fn is_stale(&self) -> bool {
+        self.sources.iter().any(|source| source.frozen_since().is_some())
+    }
+
     /// Records that were not taken.
     pub fn refused(&self) -> &[Refusal] {
         &self.refused

@@ -95,6 +95,16 @@ impl ZoneRules {
         }
     }
 
+    /// Every name of a zone, its own first.
+    pub fn names<'a>(&'a self, zone: &'a Zone) -> impl Iterator<Item = &'a str> {
+        let others = self.aliases.iter().filter_map(move |(one, other)| match () {
+            () if one == zone => Some(other),
+            () if other == zone => Some(one),
+            () => None,
+        });
+        std::iter::once(zone).chain(others).map(Zone::as_str)
+    }
+
     fn alias<'a>(&self, name: &str, known: &impl Fn(&str) -> Option<&'a Zone>) -> Option<&'a Zone> {
         self.aliases.iter().find_map(|(one, other)| {
             if one.as_str() == name {

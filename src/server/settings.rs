@@ -125,6 +125,8 @@ pub fn dns(config: &Config) -> Result<dns::Settings, Error> {
         text: config.dns.txt,
         cluster_wide: wide.map(|cluster| cluster.name.clone()).collect(),
         clusters: config.clusters.iter().map(|cluster| cluster.name.clone()).collect(),
+        client_zones: client_zones(config)?,
+        access: dns::Access::default(),
     };
     let mut tcp = dns::tcp::Settings { idle: config.dns.tcp_idle, ..dns::tcp::Settings::default() };
     tcp.connections.connections = config.dns.tcp_connections;

@@ -27,7 +27,7 @@ pub enum NameKind {
 const KINDS: [&str; 10] =
     ["outside", "apex", "static", "cluster", "group", "zone", "agent", "service", "unknown", "none"];
 /// Response codes that we give, by their place in the cells.
-const RCODES: [(u8, &str); 9] = [
+const RCODES: [(u8, &str); 10] = [
     (0, "noerror"),
     (1, "formerr"),
     (2, "servfail"),
@@ -37,6 +37,7 @@ const RCODES: [(u8, &str); 9] = [
     (6, "yxdomain"),
     (9, "notauth"),
     (16, "badvers"),
+    (23, "badcookie"),
 ];
 const TRANSPORTS: [&str; 2] = ["udp", "tcp"];
 const ANSWERS: usize = TRANSPORTS.len() * RCODES.len() * KINDS.len();
@@ -62,24 +63,94 @@ pub struct Counters {
     shared: bool,
 }
 
-/// Everything that is no answer: metric, its help, its label and that label's value.
-const EVENTS: [(&str, &str, &str, &str); 15] = [
-    ("fingerpost_dns_zone_answers_total", ZONE_HELP, "result", "hit"),
-    ("fingerpost_dns_zone_answers_total", ZONE_HELP, "result", "fallback"),
-    ("fingerpost_dns_dropped_total", DROPPED_HELP, "reason", "short"),
-    ("fingerpost_dns_dropped_total", DROPPED_HELP, "reason", "response"),
-    ("fingerpost_dns_dropped_total", DROPPED_HELP, "reason", "source_port"),
-    ("fingerpost_dns_truncated_total", "Answers with TC set.", "", ""),
-    ("fingerpost_dns_send_errors_total", "UDP answers that the system did not take.", "", ""),
-    ("fingerpost_dns_receive_errors_total", "Errors of receiving UDP packets.", "", ""),
-    ("fingerpost_dns_tcp_cut_total", CUT_HELP, "reason", "idle"),
-    ("fingerpost_dns_tcp_cut_total", CUT_HELP, "reason", "slow"),
-    ("fingerpost_dns_tcp_cut_total", CUT_HELP, "reason", "oversize"),
-    ("fingerpost_dns_tsig_refused_total", TSIG_HELP, "error", "badsig"),
-    ("fingerpost_dns_tsig_refused_total", TSIG_HELP, "error", "badkey"),
-    ("fingerpost_dns_tsig_refused_total", TSIG_HELP, "error", "badtime"),
-    ("fingerpost_dns_tsig_refused_total", TSIG_HELP, "error", "badtrunc"),
+/// What is counted beside answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An `az-` name whose zone had a live agent.
+    ZoneKept,
+    /// An `az-` name that other zones answered for.
+    ZoneLost,
+    /// A packet shorter than a header.
+    DroppedShort,
+    /// A response that came as if it were a query.
+    DroppedResponse,
+    /// A packet from port 0, which no answer reaches.
+    DroppedSource,
+    /// An answer with TC.
+    Truncated,
+    /// An answer that the system did not take.
+    SendError,
+    /// An error of receiving.
+    ReceiveError,
+    /// A TCP connection that was idle for too long.
+    CutIdle,
+    /// A TCP peer that was too slow in sending or taking a message.
+    CutSlow,
+    /// A TCP query that was too large.
+    CutOversize,
+    /// A group's name whose client was told of agents of its own zone.
+    ClientZoneKept,
+    /// The same where that zone had none.
+    ClientZoneLost,
+    /// A packet that rate limiting left without an answer.
+    DroppedRate,
+    /// One that it answered with TC.
+    Slipped,
+    /// One that it would have held back.
+    WouldLimit,
+    /// A query with a client cookie alone.
+    CookieFirst,
+    /// A query with a server cookie that is not good.
+    CookieBad,
+    /// A query with a good one.
+    CookieGood,
+    /// A signature that is wrong.
+    BadSignature,
+    /// A signature by a key that is not known.
+    BadKey,
+    /// A signature of another time.
+    BadTime,
+    /// A signature that was cut too short.
+    BadTruncation,
+}
+
+/// Each event with its metric, that metric's help, its label and that label's value. Those of one metric stand together.
+const EVENTS: [(Event, &str, &str, &str, &str); 23] = [
+    (Event::ZoneKept, "fingerpost_dns_zone_answers_total", ZONE_HELP, "result", "hit"),
+    (Event::ZoneLost, "fingerpost_dns_zone_answers_total", ZONE_HELP, "result", "fallback"),
+    (Event::ClientZoneKept, CLIENT_ZONE, CLIENT_ZONE_HELP, "result", "hit"),
+    (Event::ClientZoneLost, CLIENT_ZONE, CLIENT_ZONE_HELP, "result", "fallback"),
+    (Event::DroppedShort, "fingerpost_dns_dropped_total", DROPPED_HELP, "reason", "short"),
+    (Event::DroppedResponse, "fingerpost_dns_dropped_total", DROPPED_HELP, "reason", "response"),
+    (Event::DroppedSource, "fingerpost_dns_dropped_total", DROPPED_HELP, "reason", "source_port"),
+    (Event::DroppedRate, "fingerpost_dns_dropped_total", DROPPED_HELP, "reason", "rate_limit"),
+    (Event::Slipped, "fingerpost_dns_rate_limit_total", RATE_HELP, "action", "truncated"),
+    (Event::WouldLimit, "fingerpost_dns_rate_limit_total", RATE_HELP, "action", "dry_run"),
+    (Event::CookieFirst, "fingerpost_dns_cookies_total", COOKIES_HELP, "result", "first"),
+    (Event::CookieBad, "fingerpost_dns_cookies_total", COOKIES_HELP, "result", "bad"),
+    (Event::CookieGood, "fingerpost_dns_cookies_total", COOKIES_HELP, "result", "good"),
+    (Event::Truncated, "fingerpost_dns_truncated_total", "Answers with TC set.", "", ""),
+    (
+        Event::SendError,
+        "fingerpost_dns_send_errors_total",
+        "UDP answers that the system did not take.",
+        "",
+        "",
+    ),
+    (Event::ReceiveError, "fingerpost_dns_receive_errors_total", "Errors of receiving UDP packets.", "", ""),
+    (Event::CutIdle, "fingerpost_dns_tcp_cut_total", CUT_HELP, "reason", "idle"),
+    (Event::CutSlow, "fingerpost_dns_tcp_cut_total", CUT_HELP, "reason", "slow"),
+    (Event::CutOversize, "fingerpost_dns_tcp_cut_total", CUT_HELP, "reason", "oversize"),
+    (Event::BadSignature, "fingerpost_dns_tsig_refused_total", TSIG_HELP, "error", "badsig"),
+    (Event::BadKey, "fingerpost_dns_tsig_refused_total", TSIG_HELP, "error", "badkey"),
+    (Event::BadTime, "fingerpost_dns_tsig_refused_total", TSIG_HELP, "error", "badtime"),
+    (Event::BadTruncation, "fingerpost_dns_tsig_refused_total", TSIG_HELP, "error", "badtrunc"),
 ];
+const CLIENT_ZONE: &str = "fingerpost_dns_client_zone_answers_total";
+const CLIENT_ZONE_HELP: &str =
+    "Answers to groups' names for clients whose network tells their zone, by whether the zone could be kept.";
+const RATE_HELP: &str = "Answers that rate limiting shortened to TC, or (dry run) would have held back.";
+const COOKIES_HELP: &str = "Queries with DNS cookies, by what the server cookie was worth.";
 const ZONE_HELP: &str = "Answers to az- names by whether the zone could be kept.";
 const DROPPED_HELP: &str = "Packets that are not answered at all.";
 const TSIG_HELP: &str = "Signed queries whose signature does not hold.";
@@ -104,10 +175,6 @@ impl Counters {
         }
     }
 
-    fn event(&self, at: usize, by: u64) {
-        self.bump(self.events.get(at), by);
-    }
-
     /// Counts an answer.
     pub fn answered(&self, outcome: Outcome) {
         let Some(rcode) = RCODES.iter().position(|(code, _)| *code == outcome.rcode) else { return };
@@ -115,65 +182,24 @@ impl Counters {
         self.bump(self.answers.get(row * KINDS.len() + outcome.name as usize), 1);
     }
 
-    /// Counts an answer to an `az-` name.
-    pub fn zone(&self, kept: bool) {
-        self.event(usize::from(!kept), 1);
+    /// Counts an event.
+    pub fn note(&self, event: Event) {
+        self.note_many(event, 1);
     }
 
-    /// Counts a packet shorter than a header.
-    pub fn dropped_short(&self) {
-        self.event(2, 1);
-    }
-
-    /// Counts a response that came as if it were a query.
-    pub fn dropped_response(&self) {
-        self.event(3, 1);
-    }
-
-    /// Counts a packet from port 0, which no answer reaches.
-    pub fn dropped_source(&self) {
-        self.event(4, 1);
-    }
-
-    /// Counts a truncated answer.
-    pub fn truncated(&self) {
-        self.event(5, 1);
-    }
-
-    /// Counts answers that the system did not take.
-    pub fn send_errors(&self, count: u64) {
-        self.event(6, count);
-    }
-
-    /// Counts an error of receiving.
-    pub fn receive_error(&self) {
-        self.event(7, 1);
-    }
-
-    /// Counts a TCP connection that was idle for too long.
-    pub fn cut_idle(&self) {
-        self.event(8, 1);
-    }
-
-    /// Counts a TCP peer that was too slow in sending or taking a message.
-    pub fn cut_slow(&self) {
-        self.event(9, 1);
+    /// Counts an event that happened several times.
+    pub fn note_many(&self, event: Event, times: u64) {
+        self.bump(self.events.get(event as usize), times);
     }
 
     /// Counts a signature that does not hold, by the error of RFC 8945.
     pub fn bad_signature(&self, error: u16) {
-        let at = match error {
-            16 => 11,
-            17 => 12,
-            18 => 13,
-            _ => 14,
-        };
-        self.event(at, 1);
-    }
-
-    /// Counts a TCP query that was too large.
-    pub fn cut_oversize(&self) {
-        self.event(10, 1);
+        self.note(match error {
+            16 => Event::BadSignature,
+            17 => Event::BadKey,
+            18 => Event::BadTime,
+            _ => Event::BadTruncation,
+        });
     }
 }
 
@@ -237,7 +263,7 @@ fn descs() -> prometheus::Result<Vec<Desc>> {
         desc(CONNECTIONS_NAME, CONNECTIONS_HELP, &["result"])?,
     ];
     let mut last = "";
-    for (name, help, label, _) in EVENTS {
+    for (_, name, help, label, _) in EVENTS {
         if name != last {
             descs.push(desc(name, help, if label.is_empty() { &[] } else { std::slice::from_ref(&label) })?);
         }
@@ -273,11 +299,12 @@ impl Collector for Exposed {
             }
         }
         let mut families = vec![family(ANSWERS_NAME, ANSWERS_HELP, MetricType::COUNTER, answers)];
-        for group in EVENTS.iter().enumerate().collect::<Vec<_>>().chunk_by(|a, b| a.1.0 == b.1.0) {
-            let Some((_, (name, help, ..))) = group.first() else { continue };
-            let metrics = group.iter().map(|(at, (_, _, label, value))| {
+        for group in EVENTS.chunk_by(|a, b| a.1 == b.1) {
+            let Some((_, name, help, ..)) = group.first() else { continue };
+            let metrics = group.iter().map(|(event, _, _, label, value)| {
+                let cell = *event as usize;
                 let count =
-                    sum(&|worker| worker.events.get(*at).map_or(0, |cell| cell.load(Ordering::Relaxed)));
+                    sum(&|worker| worker.events.get(cell).map_or(0, |cell| cell.load(Ordering::Relaxed)));
                 let labels = [(*label, *value)];
                 counter(count, if label.is_empty() { &[] } else { &labels })
             });
@@ -329,6 +356,14 @@ mod tests {
     use prometheus::TextEncoder;
 
     #[test]
+    fn every_event_has_its_cell() {
+        for (at, (event, ..)) in EVENTS.iter().enumerate() {
+            assert!(EVENTS.iter().skip(at + 1).all(|(other, ..)| other != event), "{event:?} is there twice");
+            assert!((*event as usize) < EVENTS.len(), "{event:?}");
+        }
+    }
+
+    #[test]
     fn workers_are_summed_and_every_code_has_its_cell() {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
@@ -338,9 +373,9 @@ mod tests {
         }
         two.answered(Outcome { tcp: false, rcode: 0, name: NameKind::Group });
         two.answered(Outcome { tcp: true, rcode: 16, name: NameKind::None });
-        one.zone(true);
-        two.zone(false);
-        two.cut_oversize();
+        one.note(Event::ZoneKept);
+        two.note(Event::ZoneLost);
+        two.note(Event::CutOversize);
         let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         for line in [
             r#"fingerpost_dns_answers_total{name="group",rcode="noerror",transport="udp"} 2"#,

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 const A: u16 = 1;
 const SRV: u16 = 33;
+/// Who asks where no socket says so.
+const PEER: std::net::IpAddr = std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// Two groups with three agents in three zones each, one of them draining, and the shipped example zone.
 fn served() -> Served {
@@ -253,8 +255,9 @@ fn no_fleet_and_no_policy_leads_into_another_group() {
                 for kind in [A, 28, SRV] {
                     let packet = query(&format!("{below}{group}.c.k.example"), kind, Some(1232));
                     let entropy = random.u64(..);
+                    let (transport, packet) = (Transport::Udp, &packet[..]);
                     let asked =
-                        Asked { packet: &packet, transport: Transport::Udp, fleet: &fleet, now, entropy };
+                        Asked { packet, peer: PEER, transport, idle: None, fleet: &fleet, now, entropy };
                     let mut out = [0; 1232];
                     let len = responder.respond(asked, &counters, &mut out);
                     let message = decode(&out[..len]);
@@ -313,7 +316,7 @@ fn mutated_packets_draw_well_formed_answers_or_silence() {
             packet.truncate(random.usize(0..packet.len()));
         }
         let (now, transport, entropy) = (Moment::from_millis(5_000), Transport::Udp, random.u64(..));
-        let asked = Asked { packet: &packet, transport, fleet: &fleet, now, entropy };
+        let asked = Asked { packet: &packet, peer: PEER, transport, idle: None, fleet: &fleet, now, entropy };
         let mut out = [0xee; 1232];
         let len = responder.respond(asked, &counters, &mut out);
         if len > 0 {

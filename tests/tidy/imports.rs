@@ -17,7 +17,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("config", &["model", "limits"]),
     ("net", &["limits", "telemetry"]),
     ("registry", &["model", "view", "clock", "limits", "telemetry"]),
-    ("dns", &["model", "view", "clock", "net", "limits", "telemetry"]),
+    ("dns", &["model", "placement", "view", "clock", "net", "limits", "telemetry"]),
     ("kafka", &["model", "placement", "view", "clock", "net", "limits", "telemetry"]),
     ("admin", &["model", "placement", "view", "registry", "clock", "net", "limits", "telemetry"]),
     ("agent", &["model", "placement", "view", "registry", "kafka", "clock", "net", "limits", "telemetry"]),

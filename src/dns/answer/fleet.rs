@@ -3,7 +3,7 @@
 //! Isolation: from the group on, everything is read from that one [`Group`]. No path from here leads to another.
 
 use super::sample::{Sample, mix, seconds, ttl_of};
-use super::{Empty, Kind, Known, Outcome, Question, Services};
+use super::{Empty, Kind, Known, Outcome, Question, Services, ZoneKept};
 use crate::dns::names::label_text;
 use crate::dns::wire::rtype;
 use crate::limits::dns as limits;
@@ -19,8 +19,8 @@ pub struct Said<'a> {
     pub kind: Kind,
     /// The group that it is about.
     pub group: Option<&'a Group>,
-    /// For `az-` names: whether the zone could be kept.
-    pub zone_kept: Option<bool>,
+    /// Where a zone was to be kept: whether it could be.
+    pub zone_kept: Option<ZoneKept>,
     /// What it answers.
     pub outcome: Outcome<'a>,
 }
@@ -48,7 +48,7 @@ pub fn answer<'a>(known: &Known<'a>, question: Question<'_>, apex: usize, entrop
     let label = |depth: usize| bytes(depth).and_then(label_text);
     let missing = Some(Said::new(Kind::Unknown, Outcome::NoSuchName));
     if apex == 1 {
-        return at_cluster(known, label(1)?, question.qtype, entropy);
+        return at_cluster(known, label(1)?, question, entropy);
     }
     // The group's two labels are looked up as they came: what is not one of ours is not there.
     let Some(group) = known.fleet.group_by_label(bytes(1)?, bytes(2)?) else {
@@ -56,7 +56,10 @@ pub fn answer<'a>(known: &Known<'a>, question: Question<'_>, apex: usize, entrop
     };
     let asked = Asked { known, group, qtype: question.qtype, entropy, base: apex - 2 };
     if apex == 2 {
-        return Some(Said::of(group, Kind::Group, asked.group()));
+        return Some(match question.client.zone {
+            None => Said::of(group, Kind::Group, asked.group()),
+            Some(zone) => asked.group_near(zone),
+        });
     }
     // Below a group, even that a name does not exist tells of the group.
     let missing = Some(Said::of(group, Kind::Unknown, Outcome::NoSuchName));
@@ -78,7 +81,7 @@ fn cluster_of<'a>(known: &Known<'a>, label: &str) -> Option<&'a Cluster> {
     })
 }
 
-fn at_cluster<'a>(known: &Known<'a>, label: &str, qtype: u16, entropy: u64) -> Option<Said<'a>> {
+fn at_cluster<'a>(known: &Known<'a>, label: &str, question: Question<'_>, entropy: u64) -> Option<Said<'a>> {
     let cluster = cluster_of(known, label)?;
     let entry = known.fleet.clusters().get(cluster);
     if !known.rules.cluster_wide.contains(cluster) {
@@ -86,10 +89,12 @@ fn at_cluster<'a>(known: &Known<'a>, label: &str, qtype: u16, entropy: u64) -> O
     }
     let groups = || {
         let names = entry.iter().flat_map(|entry| &entry.groups);
-        names.filter_map(|name| known.fleet.group(cluster.as_str(), name.as_str()))
+        let groups = names.filter_map(|name| known.fleet.group(cluster.as_str(), name.as_str()));
+        // What may not be asked for by its own name is not told by another.
+        groups.filter(|group| known.rules.access.admits(group, question.client.source))
     };
     let (most, ttl, now) = (known.rules.sample, known.rules.ttl, known.now);
-    let outcome = match qtype {
+    let outcome = match question.qtype {
         rtype::A => v4(Sample::draw_of_all(groups().map(|group| group.v4().all()), most, ttl, now, entropy)),
         rtype::AAAA => {
             v6(Sample::draw_of_all(groups().map(|group| group.v6().all()), most, ttl, now, entropy))
@@ -125,12 +130,31 @@ impl<'a> Asked<'_, 'a> {
         }
     }
 
+    /// The group's name for a client whose zone is known: agents of that zone, and others where none of them has an
+    /// address of the family asked for. An `az-` name would say "no data" there; this one is for those who never heard
+    /// of zones, and who must get to some agent.
+    fn group_near(&self, zone: &Zone) -> Said<'a> {
+        let now = self.now();
+        let lives = |zone: &&str| match self.qtype {
+            rtype::A => self.group.v4().of_zone(zone).any_live(now),
+            rtype::AAAA => self.group.v6().of_zone(zone).any_live(now),
+            _ => false,
+        };
+        let kept = self.known.rules.client_zones.names(zone).find(lives);
+        let outcome = match kept {
+            Some(zone) => self.addresses(Some(zone)),
+            None => self.group(),
+        };
+        let said = Said::of(self.group, Kind::Group, outcome);
+        Said { zone_kept: Some(ZoneKept::Client(kept.is_some())), ..said }
+    }
+
     fn zone(&self, label: &str) -> Said<'a> {
         let outcome = match self.qtype {
             rtype::A | rtype::AAAA => {
                 let zone = self.live_zone(label);
                 let said = Said::of(self.group, Kind::Zone, self.addresses(zone));
-                return Said { zone_kept: Some(zone.is_some()), ..said };
+                return Said { zone_kept: Some(ZoneKept::Named(zone.is_some())), ..said };
             }
             rtype::ANY => Outcome::Any,
             _ => Outcome::NoData,
