@@ -282,6 +282,8 @@ pub mod dns {
     pub const UDP_BUFFER: usize = 4 * 1024 * 1024;
     /// How late a UDP worker may notice that it shall stop.
     pub const UDP_WAKE: Duration = Duration::from_millis(100);
+    /// Batches that a worker still answers after its socket left the port: more than the largest buffer holds.
+    pub const UDP_LAST_BATCHES: usize = 1_000;
     /// UDP workers, a thread each.
     pub const WORKERS: Bound<usize> = Bound { default: 0, min: 0, max: 256 };
     /// Ports that are tried when any will do and UDP and TCP must get the same.
@@ -427,6 +429,9 @@ pub mod reload {
     /// that a file that is being written is not; 0 is never, for those who would rather send SIGHUP.
     pub const INTERVAL: Bound<Duration> =
         Bound { default: Duration::from_secs(2), min: Duration::ZERO, max: Duration::from_secs(3600) };
+    /// How long a server that takes over from another one waits for its first full read of the registry before it
+    /// answers: the other one goes on meanwhile, or the questions wait in the sockets that were passed.
+    pub const SYNC: Duration = Duration::from_secs(3);
     /// Longest reason of a refusal that `/ready` shows; the log has all of it.
     pub const REASON_CHARS: usize = 2_000;
     /// Requests to reload that wait: any number of signals during a reload asks for one more.

@@ -15,7 +15,7 @@ pub use readiness::{Latch, Readiness};
 
 use crate::clock::Clock;
 use crate::limits::admin as limits;
-use crate::net::tcp;
+use crate::net::{Sockets, tcp};
 use crate::registry::Registry;
 use crate::telemetry::Telemetry;
 use crate::view::View;
@@ -36,6 +36,8 @@ use tokio_util::sync::CancellationToken;
 pub struct Settings {
     /// Where it listens. Anything but loopback needs a token.
     pub listen: SocketAddr,
+    /// Where its socket comes from.
+    pub sockets: Sockets,
     /// Tokens; none means that whoever reaches the (loopback) address may do everything.
     pub tokens: Vec<Token>,
     /// Whether reading needs no token even if there are tokens.
@@ -54,6 +56,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8053)),
+            sockets: Sockets::default(),
             tokens: Vec::new(),
             public_read: false,
             hosts: Vec::new(),
@@ -122,7 +125,7 @@ impl Server {
         readiness: Readiness,
     ) -> Result<Self, Error> {
         let (listen, gate) = (settings.listen, settings.gate()?);
-        let listener = tcp::bind(listen).map_err(|error| Error::Bind(listen, error))?;
+        let listener = settings.sockets.tcp(listen).map_err(|error| Error::Bind(listen, error))?;
         let address = listener.local_addr().map_err(|error| Error::Bind(listen, error))?;
         let limits = tcp::Limits {
             connections: settings.connections,

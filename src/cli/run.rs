@@ -6,6 +6,7 @@ use super::failure::{CONFIG, Failure, UNAVAILABLE, complain};
 use super::log;
 use crate::config::{self, Config, Environment};
 use crate::limits::reload as limits;
+use crate::net::Sockets;
 use crate::server::notify::Notifier;
 use crate::server::{self, DemoOptions, reload};
 use std::future::Future;
@@ -31,11 +32,13 @@ pub(super) fn serve(
         tracing::warn!(place = warning.place, hint = warning.hint, "{}", warning.message);
     }
     let next = format!("fingerpost check --config {}", arguments.config.display());
+    let (udp, tcp) = config::passed_sockets();
+    let sockets = Sockets::new(udp, tcp, config.process.share_addresses);
     let file = reload::File { path: arguments.config.clone(), environment: environment.clone() };
     let notifier = Notifier::of(environment);
     let (hangups, requests) = mpsc::channel(limits::REQUESTS);
     until_told(Some(hangups), |stop| async move {
-        let mut server = server::start(&config).await?;
+        let mut server = server::start_on(&config, sockets).await?;
         super::print(&banner::serving(&server.addresses));
         server.tell(notifier);
         server.reload_from(file, config, requests);

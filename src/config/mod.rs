@@ -7,6 +7,7 @@ mod entry;
 mod environment;
 pub mod keys;
 mod node;
+mod passed;
 mod problem;
 mod read;
 pub mod reference;
@@ -17,6 +18,7 @@ mod value;
 
 pub use entry::{ClientAuth, GroupBy, ProxyConfig, RegistryTls, TlsConfig};
 pub use environment::Environment;
+pub use passed::passed_sockets;
 pub use problem::{Origin, Problem, Severity};
 pub use secret::{Secret, SecretError, SecretSource, read_secret_file, shown_url};
 pub use value::{TopicSource, TopicSpec};
@@ -222,6 +224,8 @@ pub struct TokenConfig {
 pub struct Process {
     /// How often files are looked at for changes; zero is never.
     pub watch: Duration,
+    /// Whether another process of the same user may listen at our addresses beside us.
+    pub share_addresses: bool,
 }
 
 /// `[log]`.
@@ -563,6 +567,7 @@ listen = "127.0.0.1:8053"
         assert_eq!(config.kafka.idle, limits::kafka::IDLE.default);
         assert_eq!(config.admin.connections, limits::admin::CONNECTIONS.default);
         assert_eq!(config.process.watch, limits::reload::INTERVAL.default);
+        assert!(!config.process.share_addresses);
         assert_eq!(config.log, Log::default());
     }
 

@@ -289,7 +289,7 @@ fn admin(document: &Document, folder: &Path, problems: &mut Problems) -> Option<
 
 fn process(document: &Document) -> Option<Process> {
     let section = document.all("process").first()?;
-    Some(Process { watch: section.time("watch")? })
+    Some(Process { watch: section.time("watch")?, share_addresses: section.flag("share_addresses")? })
 }
 
 fn token(section: &Instance, folder: &Path, problems: &mut Problems) -> Option<TokenConfig> {

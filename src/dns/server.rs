@@ -8,7 +8,7 @@ use super::udp::{SIZES, Worker};
 use super::zones::Zones;
 use crate::clock::Clock;
 use crate::limits::dns as limits;
-use crate::net;
+use crate::net::{self, Sockets, UdpSockets};
 use crate::telemetry::dns::Metrics;
 use crate::view::View;
 use std::io;
@@ -23,6 +23,8 @@ use tokio_util::task::TaskTracker;
 /// What a server is made of.
 #[derive(Debug)]
 pub struct Settings {
+    /// Where sockets come from.
+    pub sockets: Sockets,
     /// Where it listens, over UDP and TCP alike. Port 0 takes any port that is free for both.
     pub listen: Vec<SocketAddr>,
     /// UDP workers of each address, a thread each; 0: one for each processor.
@@ -38,6 +40,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            sockets: Sockets::default(),
             listen: Vec::new(),
             workers: limits::WORKERS.default,
             zones: Zones::default(),
@@ -133,7 +136,7 @@ pub struct Server {
 #[derive(Debug)]
 struct Place {
     address: SocketAddr,
-    udp: Vec<UdpSocket>,
+    udp: UdpSockets,
     tcp: TcpListener,
 }
 
@@ -144,9 +147,9 @@ impl Server {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             some => some,
         };
-        let (listen, tcp) = (settings.listen.clone(), settings.tcp);
+        let (listen, tcp, sockets) = (settings.listen.clone(), settings.tcp, settings.sockets.clone());
         let live = Live::new(settings.responder()?);
-        let places = listen.iter().map(|address| Place::bind(*address, workers));
+        let places = listen.iter().map(|address| Place::bind(&sockets, *address, workers));
         let places = places.collect::<Result<Vec<_>, _>>()?;
         Ok(Self { live, view, clock, metrics: metrics.clone(), tcp, places })
     }
@@ -168,7 +171,8 @@ impl Server {
         let mut ended = Vec::new();
         let shared = self.metrics.shared();
         for Place { address, udp, tcp } in self.places {
-            for (number, socket) in udp.into_iter().enumerate() {
+            let end = udp.end;
+            for (number, socket) in udp.sockets.into_iter().enumerate() {
                 let counters = self.metrics.worker();
                 let worker = Worker::new(
                     self.live.clone(),
@@ -177,7 +181,8 @@ impl Server {
                     counters,
                     fastrand::Rng::new(),
                 );
-                ended.push(spawn(format!("dns-udp-{number}"), socket, Arc::clone(&halt), worker));
+                let name = format!("dns-udp-{number}");
+                ended.push(spawn(name, socket, Arc::clone(&halt), end, worker));
             }
             let context = tcp::Context {
                 live: self.live.clone(),
@@ -214,12 +219,13 @@ fn spawn(
     name: String,
     socket: UdpSocket,
     halt: Arc<AtomicBool>,
+    end: net::udp::End,
     mut worker: Worker,
 ) -> oneshot::Receiver<()> {
     let (ended, receiver) = oneshot::channel();
     let thread = std::thread::Builder::new().name(name.clone()).spawn(move || {
         let _ended = ended;
-        if let Err(error) = net::udp::serve(&socket, SIZES, &halt, &mut worker) {
+        if let Err(error) = net::udp::serve(&socket, SIZES, &halt, end, &mut worker) {
             tracing::error!(%error, "a DNS worker ended: its socket cannot be used");
         }
     });
@@ -230,14 +236,14 @@ fn spawn(
 }
 
 impl Place {
-    fn bind(address: SocketAddr, workers: usize) -> Result<Self, Error> {
+    fn bind(sockets: &Sockets, address: SocketAddr, workers: usize) -> Result<Self, Error> {
         let mut tries = if address.port() == 0 { limits::PORT_TRIES } else { 1 };
         loop {
             tries -= 1;
             // TCP first: its port 0 gives a port that UDP is then asked for.
-            let tcp = net::tcp::bind(address).map_err(|error| explain(address, "TCP", error))?;
+            let tcp = sockets.tcp(address).map_err(|error| explain(address, "TCP", error))?;
             let bound = tcp.local_addr().map_err(|error| explain(address, "TCP", error))?;
-            match net::udp::bind(bound, workers) {
+            match sockets.udp(bound, workers) {
                 Ok(udp) => return Ok(Self { address: bound, udp, tcp }),
                 Err(error) if tries > 0 && error.kind() == io::ErrorKind::AddrInUse => {}
                 Err(error) => return Err(explain(bound, "UDP", error)),

@@ -106,7 +106,9 @@ async fn converse(
         // A message that has begun must end in time, however the bytes trickle in.
         have = if have == 0 {
             let room = inbox.as_mut_slice();
+            // What has arrived is answered, also while we are stopping.
             let read = tokio::select! {
+                biased;
                 read = timeout(context.settings.idle, stream.read(room)) => read,
                 () = stop.cancelled() => return Ok(End::Done),
             };

@@ -11,7 +11,7 @@ use crate::limits::tls::RELOAD_INTERVAL;
 use crate::model::{Cluster, Zone};
 use crate::net::entry::{self, Entry};
 use crate::net::tls::{self, ServerSettings, ServerTls};
-use crate::net::{proxy, tcp};
+use crate::net::{Sockets, proxy, tcp};
 use crate::placement::{Bounds, Placement, Rules, ZoneRules};
 use crate::telemetry::kafka::Metrics;
 use crate::view::View;
@@ -28,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 pub struct ListenerSettings {
     /// Where to listen; port 0 takes a free one.
     pub address: SocketAddr,
+    /// Where its socket comes from.
+    pub sockets: Sockets,
     /// The cluster of its clients.
     pub cluster: Cluster,
     /// Whose clients they are: each connection is told about one group only.
@@ -55,6 +57,7 @@ impl ListenerSettings {
     pub fn new(address: SocketAddr, cluster: Cluster, clients: impl Into<Clients>, topics: Topics) -> Self {
         Self {
             address,
+            sockets: Sockets::default(),
             cluster,
             clients: clients.into(),
             tls: None,
@@ -190,7 +193,7 @@ impl Listener {
         } = settings;
         let tls = settings.tls.map(|tls| ServerTls::load(tls, clock::wall())).transpose();
         let tls = tls.map_err(|source| BindError::Tls { address, source })?;
-        let socket = tcp::bind(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
+        let socket = settings.sockets.tcp(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
         let (address, socket) = match socket {
             Ok(bound) => bound,
             Err(source) => return Err(BindError::Address { address, cluster, source }),

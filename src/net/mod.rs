@@ -5,7 +5,10 @@ pub mod entry;
 pub mod files;
 pub mod prefixed;
 pub mod proxy;
+mod sockets;
 pub mod stream;
 pub mod tcp;
 pub mod tls;
 pub mod udp;
+
+pub use sockets::{Sockets, UdpSockets};

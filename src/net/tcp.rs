@@ -39,11 +39,17 @@ impl Default for Limits {
 
 /// Binds and listens. An IPv6 address takes IPv6 only, so that `0.0.0.0` and `[::]` can both be bound.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    bind_as(address, false)
+}
+
+/// The same; `shared` lets other processes of this user that say so too bind the address beside us.
+pub fn bind_as(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(limits::BACKLOG)?;

@@ -87,6 +87,14 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<UdpSocket>> {
     (0..workers.max(1)).map(|_| bind_one(address)).collect()
 }
 
+/// The same beside whoever of this user has the address by SO_REUSEPORT: the kernel spreads packets over all.
+pub fn bind_beside(address: SocketAddr, workers: usize) -> io::Result<Vec<UdpSocket>> {
+    let first = bind_one(address)?;
+    let address = first.local_addr()?;
+    let more = (1..workers.max(1)).map(|_| bind_one(address)).collect::<io::Result<Vec<_>>>()?;
+    Ok([first].into_iter().chain(more).collect())
+}
+
 fn socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
@@ -98,30 +106,107 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 fn bind_one(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = socket(address)?;
     socket.set_reuse_port(true)?;
+    prepare(&socket, address)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// Sets what workers need of a socket of this address.
+pub(super) fn prepare(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     // More than the system allows is cut to what it allows; refusing to start for that would help nobody.
     let _ = socket.set_recv_buffer_size(limits::UDP_BUFFER);
     let _ = socket.set_send_buffer_size(limits::UDP_BUFFER);
     socket.set_read_timeout(Some(limits::UDP_WAKE))?;
     #[cfg(target_os = "linux")]
-    batched::ask_for_local_address(&socket, address)?;
-    socket.bind(&address.into())?;
-    Ok(socket.into())
+    batched::ask_for_local_address(socket, address)?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = address;
+    Ok(())
 }
 
-/// Serves one socket on this thread until `stop`, which it notices within [`limits::UDP_WAKE`].
+/// What becomes of the packets that wait in a socket when its worker ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// They are answered: nobody else could. The socket leaves those that share its port first, so that new packets
+    /// go to the others.
+    Leave,
+    /// They stay for whoever reads the socket next: it is not ours alone.
+    Keep,
+}
+
+/// Takes a socket out of those that share its port, with its queue. The kernel gives packets to unconnected sockets of
+/// a group only, so one that is connected to itself gets none any more; and what waits in it can still be read and
+/// answered. Closing it instead would lose what waits (measured: docs/reload.md).
+fn leave(socket: &UdpSocket) -> io::Result<()> {
+    let mut own = socket.local_addr()?;
+    match own {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => own.set_ip(Ipv4Addr::LOCALHOST.into()),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => own.set_ip(std::net::Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    socket.connect(own)
+}
+
+/// How a worker ends: called before each receive, it says when that was the last.
+struct Ending {
+    end: End,
+    /// How often it may still receive; `None` while it works.
+    left: Option<usize>,
+}
+
+impl Ending {
+    fn new(end: End) -> Self {
+        Self { end, left: None }
+    }
+
+    /// Whether the worker is done.
+    fn is_over(&mut self, socket: &UdpSocket, stop: &AtomicBool) -> bool {
+        match &mut self.left {
+            None if !stop.load(Ordering::Relaxed) => false,
+            // Without a way out (no route to ourselves), what waits is answered as far as it goes.
+            None if self.end == End::Leave => {
+                if let Err(error) = leave(socket) {
+                    tracing::debug!(%error, "a UDP socket cannot leave its group");
+                }
+                self.left = Some(limits::UDP_LAST_BATCHES);
+                false
+            }
+            None => true,
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+        }
+    }
+
+    /// Nothing waits any more.
+    fn quiet(&mut self) {
+        if let Some(left) = &mut self.left {
+            *left = 0;
+        }
+    }
+}
+
+/// Serves one socket on this thread until `stop`, which it notices within [`limits::UDP_WAKE`], and then to its `end`.
 pub fn serve(
     socket: &UdpSocket,
     sizes: Sizes,
     stop: &AtomicBool,
+    end: End,
     service: &mut impl Service,
 ) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     return match socket.local_addr()? {
-        SocketAddr::V4(_) => batched::serve::<nix::sys::socket::SockaddrIn>(socket, sizes, stop, service),
-        SocketAddr::V6(_) => batched::serve::<nix::sys::socket::SockaddrIn6>(socket, sizes, stop, service),
+        SocketAddr::V4(_) => {
+            batched::serve::<nix::sys::socket::SockaddrIn>(socket, sizes, stop, end, service)
+        }
+        SocketAddr::V6(_) => {
+            batched::serve::<nix::sys::socket::SockaddrIn6>(socket, sizes, stop, end, service)
+        }
     };
     #[cfg(not(target_os = "linux"))]
-    one_by_one(socket, sizes, stop, service)
+    one_by_one(socket, sizes, stop, end, service)
 }
 
 /// A packet a call: for systems without the batched calls.
@@ -130,10 +215,12 @@ fn one_by_one(
     socket: &UdpSocket,
     sizes: Sizes,
     stop: &AtomicBool,
+    end: End,
     service: &mut impl Service,
 ) -> io::Result<()> {
     let mut exchange = Exchange::new(sizes);
-    while !stop.load(Ordering::Relaxed) {
+    let mut ending = Ending::new(end);
+    while !ending.is_over(socket, stop) {
         match socket.recv_from(&mut exchange.query) {
             Ok((len, peer)) => {
                 (exchange.query_len, exchange.peer, exchange.answer_len) = (len, peer, 0);
@@ -142,7 +229,7 @@ fn one_by_one(
                     service.not_sent(1);
                 }
             }
-            Err(error) if is_quiet(&error) => {}
+            Err(error) if is_quiet(&error) => ending.quiet(),
             Err(error) => pause_after(&error, service),
         }
     }
@@ -165,7 +252,7 @@ fn pause_after(error: &io::Error, service: &mut impl Service) {
 /// Batches by recvmmsg and sendmmsg.
 #[cfg(target_os = "linux")]
 mod batched {
-    use super::{Exchange, Local, Service, Sizes, is_quiet, limits, pause_after};
+    use super::{End, Ending, Exchange, Local, Service, Sizes, is_quiet, limits, pause_after};
     use nix::libc;
     use nix::sys::socket::{
         ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike,
@@ -174,7 +261,7 @@ mod batched {
     use std::io::{self, IoSlice, IoSliceMut};
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
     use std::os::fd::AsRawFd;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::AtomicBool;
 
     const BATCH: usize = limits::UDP_BATCH;
 
@@ -217,8 +304,10 @@ mod batched {
         socket: &UdpSocket,
         sizes: Sizes,
         stop: &AtomicBool,
+        end: End,
         service: &mut impl Service,
     ) -> io::Result<()> {
+        let mut ending = Ending::new(end);
         let is_wildcard = socket.local_addr()?.ip().is_unspecified();
         let space = || is_wildcard.then(S::control_space);
         let mut exchanges: Vec<Exchange> = (0..BATCH).map(|_| Exchange::new(sizes)).collect();
@@ -226,11 +315,13 @@ mod batched {
         let mut incoming = MultiHeaders::<S>::preallocate(BATCH, space());
         let mut plain = MultiHeaders::<S>::preallocate(BATCH, None);
         let mut from_local = MultiHeaders::<S>::preallocate(BATCH, space());
-        while !stop.load(Ordering::Relaxed) {
+        while !ending.is_over(socket, stop) {
             let got = match receive(socket, &mut incoming, &mut exchanges, &mut peers) {
                 Ok(got) => got,
                 Err(error) => {
-                    if !is_quiet(&error) {
+                    if is_quiet(&error) {
+                        ending.quiet();
+                    } else {
                         pause_after(&error, service);
                     }
                     continue;
@@ -393,14 +484,14 @@ mod tests {
     fn echo_on(
         bind_to: &str,
         ask_at: &[&str],
-        serve: fn(&UdpSocket, Sizes, &AtomicBool, &mut Echo) -> io::Result<()>,
+        serve: fn(&UdpSocket, Sizes, &AtomicBool, End, &mut Echo) -> io::Result<()>,
     ) {
         let socket = bind(bind_to.parse().unwrap(), 1).unwrap().remove(0);
         let port = socket.local_addr().unwrap().port();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let worker = std::thread::spawn(move || {
-            serve(&socket, Sizes { query: 512, answer: 512 }, &stopped, &mut Echo).unwrap();
+            serve(&socket, Sizes { query: 512, answer: 512 }, &stopped, End::Leave, &mut Echo).unwrap();
         });
         for (round, ask) in ask_at.iter().cycle().take(3 * ask_at.len()).enumerate() {
             let to: SocketAddr = format!("{ask}:{port}").parse().unwrap();

@@ -14,7 +14,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::dns;
 use crate::kafka::{BindError, Clients, Listener, ListenerSettings};
-use crate::model::Cluster;
+use crate::limits::reload as limits;
+use crate::model::{Cluster, Fleet};
+use crate::net::Sockets;
 use crate::placement::Placement;
 use crate::registry::{self, Registry, follow};
 use crate::telemetry::Telemetry;
@@ -94,12 +96,19 @@ struct Parts {
     clock: Clock,
     telemetry: Telemetry,
     placement: Arc<Placement>,
+    sockets: Sockets,
 }
 
 /// Binds everything that `config` names and starts to serve.
 ///
 /// Fails if anything can't be bound or read; a registry that is out of reach is no failure, for it may come.
 pub async fn start(config: &Config) -> Result<Handle, Error> {
+    start_on(config, Sockets::new(Vec::new(), Vec::new(), config.process.share_addresses)).await
+}
+
+/// The same on sockets that may have been passed. Where they take over from another process, the registry is read
+/// first, for a bounded time: an answer that comes too early would be a failure.
+pub async fn start_on(config: &Config, sockets: Sockets) -> Result<Handle, Error> {
     settings::raise_open_files(config);
     let clock = Clock::machine();
     let telemetry = Telemetry::new().map_err(|error| Error::config("the metrics", error))?;
@@ -108,47 +117,55 @@ pub async fn start(config: &Config) -> Result<Handle, Error> {
     if config.kafka.agent_metrics {
         telemetry.kafka.name_agents();
     }
-    let parts = Parts { view: view.clone(), clock: clock.clone(), telemetry, placement };
+    let parts = Parts { view: view.clone(), clock: clock.clone(), telemetry, placement, sockets };
 
     let options = settings::registry_options(config, &clock)?;
     let registry = registry::open(config.registry.url.expose(), &options)
         .map_err(|error| Error::config("the registry can't be used", error))?;
-    let dns = settings::dns(config)?;
+    let (configured, reconfigured) = watch::channel(settings::configured(config));
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let unless_started = stop.clone().drop_guard();
+    let following = follow::start(
+        Arc::clone(&registry),
+        settings::follow(config, reconfigured),
+        publisher,
+        clock.clone(),
+        Arc::clone(&parts.telemetry.follow),
+        stop.clone(),
+    );
+    if parts.sockets.takes_over() {
+        // Not in time is no failure: static names can be answered.
+        let _ = tokio::time::timeout(limits::SYNC, view.wait_for(Fleet::is_synced)).await;
+    }
+
+    let dns = dns::Settings { sockets: parts.sockets.clone(), ..settings::dns(config)? };
     let dns = dns::Server::bind(dns, view.clone(), clock.clone(), &parts.telemetry.dns)
         .map_err(|error| Error::unavailable("DNS", error))?;
     let listeners = settings::kafka(config)?.into_iter().map(|settings| parts.listen(settings));
     let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
-    let readiness = Readiness::new(clock.clone());
+    let readiness = Readiness::new(clock);
     let (state, shown) = watch::channel(reload::first_state(config));
     let admin = parts.admin(config, Arc::clone(&registry), readiness.clone(), shown)?;
-    let (configured, reconfigured) = watch::channel(settings::configured(config));
     let metrics = Arc::clone(&parts.telemetry.config);
     let switches = Switches { dns: dns.live(), access: admin.access(), configured, state, metrics };
     switches.begin(config);
+    parts.tell_of_unclaimed_sockets();
 
     let addresses = Addresses {
         dns: dns.addresses(),
         kafka: listeners.iter().map(|(at, _)| at.clone()).collect(),
         admin: admin.address(),
     };
-    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     tasks.spawn(dns.run(stop.clone()));
     for (_, listener) in listeners {
         tasks.spawn(listener.run(stop.clone()));
     }
     tasks.spawn(admin.run(stop.clone()));
-    let following = follow::start(
-        Arc::clone(&registry),
-        settings::follow(config, reconfigured),
-        publisher,
-        clock,
-        Arc::clone(&parts.telemetry.follow),
-        stop.clone(),
-    );
     tasks.spawn(async move {
         // It ends with the stop signal; its own end says nothing more.
         let _ = following.await;
     });
+    unless_started.disarm();
     let (switches, notifier) = (Some(switches), Notifier::default());
     Ok(Handle { addresses, view, registry, parts, readiness, switches, notifier, stop, tasks })
 }
@@ -185,8 +202,19 @@ impl Handle {
 }
 
 impl Parts {
+    /// A socket that was passed for an address that nothing listens at is a mistake: questions wait there for ever.
+    fn tell_of_unclaimed_sockets(&self) {
+        for address in self.sockets.unclaimed() {
+            tracing::warn!(
+                address,
+                "a socket was passed to us for an address that the configuration does not have"
+            );
+        }
+    }
+
     /// Binds a Kafka listener.
-    fn listen(&self, settings: ListenerSettings) -> Result<(KafkaAddress, Listener), Error> {
+    fn listen(&self, mut settings: ListenerSettings) -> Result<(KafkaAddress, Listener), Error> {
+        settings.sockets = self.sockets.clone();
         let (cluster, clients) = (settings.cluster.clone(), settings.clients.clone());
         let metrics = Arc::clone(&self.telemetry.kafka);
         let (view, clock) = (self.view.clone(), self.clock.clone());
@@ -207,7 +235,11 @@ impl Parts {
         readiness: Readiness,
         shown: watch::Receiver<ConfigState>,
     ) -> Result<admin::Server, Error> {
-        let settings = admin::Settings { config: Some(shown), ..settings::admin(config)? };
+        let settings = admin::Settings {
+            config: Some(shown),
+            sockets: self.sockets.clone(),
+            ..settings::admin(config)?
+        };
         let (view, clock) = (self.view.clone(), self.clock.clone());
         admin::Server::bind(settings, view, clock, registry, self.telemetry.clone(), readiness).map_err(
             |error| match error {

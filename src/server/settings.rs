@@ -131,7 +131,8 @@ pub fn dns(config: &Config) -> Result<dns::Settings, Error> {
     let mut tcp = dns::tcp::Settings { idle: config.dns.tcp_idle, ..dns::tcp::Settings::default() };
     tcp.connections.connections = config.dns.tcp_connections;
     tcp.connections.per_source = config.dns.tcp_per_source;
-    Ok(dns::Settings { listen: config.dns.listen.clone(), workers: config.dns.workers, zones, rules, tcp })
+    let (listen, workers) = (config.dns.listen.clone(), config.dns.workers);
+    Ok(dns::Settings { listen, workers, zones, rules, tcp, ..dns::Settings::default() })
 }
 
 /// The settings of every Kafka listener, in the order of the configuration.

@@ -28,6 +28,7 @@ mod registry;
 mod registry_redis;
 mod registry_tls;
 mod reload;
+mod restart;
 mod server;
 mod support;
 mod tls;

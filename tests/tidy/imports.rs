@@ -48,6 +48,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("nix", &["net"]),
     ("socket2", &["net"]),
     ("toml", &["config"]),
+    ("listenfd", &["config"]), // it reads the environment
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
