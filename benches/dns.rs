@@ -267,7 +267,7 @@ impl Service for Echo {
 
 fn echo(address: SocketAddr) {
     let socket = udp::bind(address, 1).unwrap().remove(0);
-    udp::serve(&socket, SIZES, &AtomicBool::new(false), &mut Echo).unwrap();
+    udp::serve(&socket, SIZES, &AtomicBool::new(false), udp::End::Leave, &mut Echo).unwrap();
 }
 
 fn load(seconds: u64) {
@@ -317,7 +317,7 @@ fn with_echo(file: &std::path::Path, seconds: u64) -> Load {
     let address = socket.local_addr().unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let halt = Arc::clone(&stop);
-    let worker = std::thread::spawn(move || udp::serve(&socket, SIZES, &halt, &mut Echo).unwrap());
+    let worker = std::thread::spawn(move || udp::serve(&socket, SIZES, &halt, udp::End::Leave, &mut Echo).unwrap());
     let run = dnsperf("echo", address, file, seconds);
     stop.store(true, Ordering::Relaxed);
     worker.join().unwrap();
