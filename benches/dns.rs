@@ -317,7 +317,8 @@ fn with_echo(file: &std::path::Path, seconds: u64) -> Load {
     let address = socket.local_addr().unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let halt = Arc::clone(&stop);
-    let worker = std::thread::spawn(move || udp::serve(&socket, SIZES, &halt, udp::End::Leave, &mut Echo).unwrap());
+    let worker =
+        std::thread::spawn(move || udp::serve(&socket, SIZES, &halt, udp::End::Leave, &mut Echo).unwrap());
     let run = dnsperf("echo", address, file, seconds);
     stop.store(true, Ordering::Relaxed);
     worker.join().unwrap();
