@@ -255,9 +255,9 @@ pub mod gateway {
     /// For how long a draining agent waits for its clients.
     pub const DRAIN: Bound<Duration> =
         Bound { default: Duration::from_secs(300), min: Duration::ZERO, max: Duration::from_secs(86_400) };
-    /// A draining agent closes connections that were silent for so long with nothing in flight.
+    /// A draining agent closes connections that asked for nothing but the way for so long, with nothing in flight.
     pub const DRAIN_QUIET: Duration = Duration::from_secs(5);
-    /// A draining agent without a connection waits so long for those who looked its name up just before.
+    /// A draining agent that nobody uses waits so long for those who looked its name up just before.
     pub const DRAIN_ALONE: Duration = Duration::from_secs(10);
     /// How often a draining connection looks whether it may end.
     pub const DRAIN_LOOK: Duration = Duration::from_millis(250);

@@ -154,29 +154,25 @@ impl Agent<'_> {
         }
     }
 
-    /// Lets clients move: for three quarters of the time on their own, then at the first moment when nothing is in flight.
-    /// Ends early when there was nobody for a while.
+    /// Lets clients move: for three quarters of the time on their own, or until nobody used the gateway for a while; then at
+    /// the first moment when nothing is in flight.
     async fn drain(&self) {
         let patience = self.settings.drain;
         tracing::info!(?patience, open = self.open(), "draining: clients are told of the other agents");
         self.control.set_phase(Phase::Draining);
-        if tokio::time::timeout(patience.mul_f64(0.75), self.alone()).await.is_err() {
-            tracing::info!(open = self.open(), "closing what is left as soon as nothing is in flight");
-            self.control.set_phase(Phase::Leaving);
-            let _ = tokio::time::timeout(patience.mul_f64(0.25), self.empty()).await;
-        }
+        let _ = tokio::time::timeout(patience.mul_f64(0.75), self.unused()).await;
+        tracing::info!(open = self.open(), "closing what is left as soon as nothing is in flight");
+        self.control.set_phase(Phase::Leaving);
+        let _ = tokio::time::timeout(patience.mul_f64(0.25), self.empty()).await;
         tracing::info!(open = self.open(), "drained");
     }
 
-    /// Waits until there was no connection for a while.
-    async fn alone(&self) {
-        loop {
-            self.empty().await;
-            let before = self.control.counts.accepted.load(Ordering::Relaxed);
-            tokio::time::sleep(limits::DRAIN_ALONE).await;
-            if self.open() == 0 && self.control.counts.accepted.load(Ordering::Relaxed) == before {
-                return;
-            }
+    /// Waits until nobody used the gateway for a while.
+    async fn unused(&self) {
+        while let Some(left) =
+            limits::DRAIN_ALONE.checked_sub(self.control.unused()).filter(|left| !left.is_zero())
+        {
+            tokio::time::sleep(left).await;
         }
     }
 

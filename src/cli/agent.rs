@@ -65,6 +65,7 @@ fn gateway(
         Telemetry::new().map_err(|error| Failure::new(UNAVAILABLE, format!("the metrics: {error}")))?;
     let (cluster, group) = (key.cluster.clone(), key.group.clone());
     let mut gateway = gateway::Settings::new(listen, upstream.to_owned(), cluster, group);
+    gateway.agent = Some(key.agent.clone());
     gateway.apexes.extend(arguments.apex.clone());
     arguments.transport.apply(&mut gateway)?;
     let settings = Settings { key, lease: arguments.lease, drain: arguments.drain, gateway };

@@ -5,7 +5,7 @@ mod tls;
 
 use crate::support::{DEADLINE, wait_for};
 use fingerpost::clock::Clock;
-use fingerpost::kafka::gateway::{Control, Gateway, Limits, Settings, Sources};
+use fingerpost::kafka::gateway::{Control, Gateway, Limits, Phase, Settings, Sources};
 use fingerpost::model::{
     Agent, AgentId, AgentKey, Cluster, Fleet, Group, GroupName, Lease, Moment, Record, Source, Zone,
 };
@@ -42,22 +42,26 @@ impl Relay {
         let (publisher, view) = view::channel();
         let telemetry = Telemetry::new().unwrap();
         let (cluster, group) = (Cluster::parse("prod").unwrap(), GroupName::parse("vpc-1").unwrap());
-        let agent = AgentId::parse("a1").unwrap();
-        let key = AgentKey { cluster: cluster.clone(), group: group.clone(), agent };
-        let record = Record {
-            zone: Some(Zone::parse("az-1").unwrap()),
-            addresses: vec![[10, 0, 1, 7].into()],
-            weight: 100,
-            ..Record::default()
-        };
-        let lease = Lease::new(Moment::from_millis(u64::MAX / 2), Source::new("test", 0));
-        let agents = vec![Arc::new(Agent { key, record: Arc::new(record), lease })];
+        let agents = [("a1", 7), ("a2", 8)].map(|(agent, host)| {
+            let agent = AgentId::parse(agent).unwrap();
+            let key = AgentKey { cluster: cluster.clone(), group: group.clone(), agent };
+            let record = Record {
+                zone: Some(Zone::parse("az-1").unwrap()),
+                addresses: vec![[10, 0, 1, host].into()],
+                weight: 100,
+                ..Record::default()
+            };
+            let lease = Lease::new(Moment::from_millis(u64::MAX / 2), Source::new("test", 0));
+            Arc::new(Agent { key, record: Arc::new(record), lease })
+        });
+        let agents = agents.to_vec();
         let mut edit = Fleet::default().edit();
         edit.put_group(Arc::new(Group::build(cluster.clone(), group.clone(), 1, agents, Vec::new())));
         edit.set_synced();
         publisher.publish(edit.finish());
         let address = "127.0.0.1:0".parse().unwrap();
         let mut settings = Settings::new(address, upstream.local_addr().unwrap().to_string(), cluster, group);
+        settings.agent = Some(AgentId::parse("a1").unwrap());
         change(&mut settings);
         let sources = Sources {
             view,
@@ -151,11 +155,52 @@ fn replies_keep_their_order_and_produce_without_acks_has_none() {
         broker.flush().unwrap();
     }
     let first = frame(&mut client);
-    assert!(first.starts_with(&[0, 0, 0, 1]) && has(&first, b"10.0.1.7") && !has(&first, b"evil"));
+    assert!(first.starts_with(&[0, 0, 0, 1]) && has(&first, b"10.0.1.7") && has(&first, b"10.0.1.8"));
+    assert!(!has(&first, b"evil"));
     assert_eq!(frame(&mut client), b"\0\0\0\x04opaque");
     assert_eq!(frame(&mut client), [0, 0, 0, 5, 0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 4]);
     assert!(frame(&mut client).starts_with(&[0, 0, 0, 6]));
     assert_eq!(relay.telemetry.gateway.rewritten_of("Metadata"), 2);
+}
+
+#[test]
+fn an_agent_that_leaves_sends_members_of_other_coordinators_on_and_nobody_else() {
+    let relay = Relay::start(Limits::default());
+    let (mut client, mut broker) = relay.connect();
+    let name = |group: &str| [&(group.len() as i16).to_be_bytes()[..], group.as_bytes()].concat();
+    let mut exchange = |request: Vec<u8>, answer: Vec<u8>| {
+        client.write_all(&request).unwrap();
+        assert_eq!(frame(&mut broker), request[4..]);
+        broker.write_all(&answer).unwrap();
+        frame(&mut client)
+    };
+    let groups: Vec<String> = (0..12).map(|n| format!("group-{n}")).collect();
+    let mut coordinated = |group: &String| {
+        let find = request(10, 1, 1, &[b"\xff\xff", &name(group)[..], b"\0"].concat());
+        let found = b"\0\0\0\0\0\0\xff\xff\0\0\0\x05\0\x0cevil.example\0\0\x23\x84";
+        let told = exchange(find, reply(1, found));
+        assert!(has(&told, b"10.0.1.7") != has(&told, b"10.0.1.8"));
+        has(&told, b"10.0.1.7")
+    };
+    let here: Vec<bool> = groups.iter().map(&mut coordinated).collect();
+    assert!(here.contains(&true) && here.contains(&false));
+    for phase in [Phase::Serving, Phase::Draining, Phase::Leaving, Phase::Serving] {
+        relay.control.set_phase(phase);
+        for (group, here) in groups.iter().zip(&here) {
+            let beat = |code: u8| {
+                let asked =
+                    request(12, 1, 2, &[b"\xff\xff", &name(group)[..], b"\0\0\0\x07\0\x01m"].concat());
+                (asked, reply(2, &[0, 0, 0, 0, 0, code]))
+            };
+            let moves = phase != Phase::Serving && !here;
+            for (said, told) in [(0, if moves { 16 } else { 0 }), (27, 27)] {
+                let (asked, answer) = beat(said);
+                assert_eq!(exchange(asked, answer), [0, 0, 0, 2, 0, 0, 0, 0, 0, told], "{phase:?} {group}");
+            }
+        }
+    }
+    let moved = 2 * here.iter().filter(|here| !**here).count() as u64;
+    assert_eq!(relay.telemetry.gateway.rewritten_of("Heartbeat"), moved);
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod dns;
 mod dns_fleet;
 mod dns_scenarios;
 mod gateway;
+mod gateway_drain;
 mod gateway_passes;
 mod gateway_relay;
 mod gateway_sasl;

@@ -26,6 +26,8 @@ pub mod error {
     pub const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
     /// No agent of the group lives; clients ask again.
     pub const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+    /// The agent does not coordinate that group: clients look for who does.
+    pub const NOT_COORDINATOR: i16 = 16;
     /// A version of ApiVersions that we don't have.
     pub const UNSUPPORTED_VERSION: i16 = 35;
     /// A request that makes no sense.

@@ -146,14 +146,20 @@ fn compare<M: Decodable + Encodable + HeaderVersion + Default>(
     let asked = asked(request);
     if answered.is_err() {
         let (frame, mut out) = (reply(version, &upstream(M::default())), Vec::new());
-        let result = rewrite(Place { service: gateway, fleet, now: NOW, source }, &asked, &frame, &mut out);
+        let result = rewrite(
+            Place { service: gateway, fleet, now: NOW, source, leaving: None },
+            &asked,
+            &frame,
+            &mut out,
+        );
         assert_eq!(result.err(), answered.err());
         return None;
     }
     let heard: M = decoded(&told, version);
     let frame = reply(version, &upstream(decoded(&told, version)));
     let mut out = Vec::new();
-    rewrite(Place { service: gateway, fleet, now: NOW, source }, &asked, &frame, &mut out).unwrap();
+    rewrite(Place { service: gateway, fleet, now: NOW, source, leaving: None }, &asked, &frame, &mut out)
+        .unwrap();
     assert!(out == told, "version {version}, {:?}: {:?}", world.rules, asked.client);
     Some(heard)
 }

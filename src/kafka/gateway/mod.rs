@@ -30,7 +30,7 @@ use super::topics::Topics;
 use crate::clock::{self, Clock};
 use crate::limits::gateway as limits;
 use crate::limits::tls::RELOAD_INTERVAL;
-use crate::model::{Cluster, GroupName, Zone};
+use crate::model::{AgentId, Cluster, GroupName, Zone};
 use crate::net::dial::Dial;
 use crate::net::entry::{self, Entry};
 use crate::net::tls::{ClientSettings, ClientTls, ServerSettings, ServerTls};
@@ -40,6 +40,7 @@ use crate::telemetry::{gateway::Metrics, kafka};
 use crate::view::View;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -64,6 +65,8 @@ pub struct Settings {
     pub upstream_tls: Option<ClientSettings>,
     /// Whether the broker (another proxy: Kafka's own does not) reads the client's address from a PROXY header.
     pub upstream_proxy: bool,
+    /// The agent that it is: while that leaves, members of groups are sent on to the other agents.
+    pub agent: Option<AgentId>,
     /// The cluster of its clients.
     pub cluster: Cluster,
     /// The only group that they are told about.
@@ -90,6 +93,7 @@ impl Settings {
             upstream,
             upstream_tls: None,
             upstream_proxy: false,
+            agent: None,
             cluster,
             group,
             zone: None,
@@ -127,7 +131,8 @@ impl Default for Limits {
 pub enum Phase {
     /// It is not.
     Serving,
-    /// Connections end when they are silent with nothing in flight.
+    /// Connections end when they were not used for a while and nothing is in flight; members of groups are sent on to the next
+    /// coordinator.
     Draining,
     /// Connections end at the first moment with nothing in flight.
     Leaving,
@@ -158,12 +163,31 @@ pub(crate) struct Shared {
     /// Permits for held replies, in [`limits::UNIT`]s.
     held: Semaphore,
     phase: watch::Sender<Phase>,
+    /// The phase is not [`Phase::Serving`]; read with each request.
+    leaving: AtomicBool,
+    /// When an agent that leaves was last asked for anything but the way, in milliseconds of the clock.
+    used: AtomicU64,
+    /// The agent that the gateway is.
+    own: Option<AgentId>,
 }
 
 impl Shared {
     fn new(view: View, clock: Clock, metrics: Arc<Metrics>, limits: Limits) -> Self {
-        let held = Semaphore::new(limits::HELD_BYTES / limits::UNIT);
-        Self { view, clock, metrics, limits, held, phase: watch::Sender::new(Phase::Serving) }
+        Self {
+            view,
+            clock,
+            metrics,
+            limits,
+            held: Semaphore::new(limits::HELD_BYTES / limits::UNIT),
+            phase: watch::Sender::new(Phase::Serving),
+            leaving: AtomicBool::new(false),
+            used: AtomicU64::new(0),
+            own: None,
+        }
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 }
 
@@ -199,7 +223,20 @@ pub struct Control {
 impl Control {
     /// How far the agent is with leaving: connections act on it.
     pub fn set_phase(&self, phase: Phase) {
-        self.gate.shared.phase.send_replace(phase);
+        let shared = &self.gate.shared;
+        let was_leaving = shared.leaving.swap(phase != Phase::Serving, Ordering::Relaxed);
+        if !was_leaving {
+            shared.used.store(shared.clock.now().millis(), Ordering::Relaxed);
+        }
+        shared.phase.send_replace(phase);
+    }
+
+    /// For how long an agent that leaves was asked for nothing but the way: a client that looks for brokers and coordinators
+    /// needs none in particular.
+    pub fn unused(&self) -> Duration {
+        let shared = &self.gate.shared;
+        let used = shared.used.load(Ordering::Relaxed);
+        Duration::from_millis(shared.clock.now().millis().saturating_sub(used))
     }
 
     /// The upstream, to be probed and declared lost.
@@ -233,12 +270,13 @@ impl Gateway {
             proxy: settings.upstream_proxy,
             keep_alive: limits::KEEP_ALIVE,
         };
+        let shared = Shared { own: settings.agent, ..Shared::new(view, clock, metrics, limits) };
         let gate = Gate {
             entry: Entry::new(settings.proxy, limits.tcp.per_source, tls),
             apexes: settings.apexes,
             service: Arc::new(service),
             upstream: Arc::new(Upstream::new(upstream, dial)),
-            shared: Arc::new(Shared::new(view, clock, metrics, limits)),
+            shared: Arc::new(shared),
         };
         let (gate, counts, reload) = (Arc::new(gate), Arc::default(), settings.reload);
         Ok(Self { socket, address, reload, upstream_tls, gate, counts })

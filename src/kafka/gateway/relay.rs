@@ -38,8 +38,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let Link { stream: mut upstream, watch } = link;
-    let heard = AtomicU64::new(shared.clock.now().millis());
-    let relay = Relay { source, pending: Pending::default(), heard, watch, service, shared };
+    let now = shared.clock.now().millis();
+    let (heard, used) = (AtomicU64::new(now), AtomicU64::new(now));
+    let relay = Relay { source, pending: Pending::default(), heard, used, watch, service, shared };
     let close = {
         let (mut from_client, mut to_client) = tokio::io::split(&mut client);
         let (mut from_upstream, mut to_upstream) = tokio::io::split(&mut upstream);
@@ -69,6 +70,8 @@ struct Relay {
     pending: Pending,
     /// When something was last read, either way, in milliseconds of the clock.
     heard: AtomicU64,
+    /// When the agent, which leaves, was last asked here for anything but the way; on the same clock.
+    used: AtomicU64,
     watch: Watch,
     service: Arc<Service>,
     shared: Arc<Shared>,
@@ -148,6 +151,7 @@ impl Relay {
         buffer: &mut Buffer,
         to: &mut (impl AsyncWrite + Unpin),
     ) -> Result<usize, Close> {
+        requests.set_leaving(self.shared.is_leaving());
         loop {
             match requests.next(buffer.unseen())? {
                 requests::Step::More(wanted) => {
@@ -169,6 +173,9 @@ impl Relay {
                     }
                     if begin.answered {
                         self.pending.asked();
+                    }
+                    if !begin.asks_the_way() {
+                        self.note_use();
                     }
                     if let Some(instead) = &begin.instead {
                         self.send_upstream(buffer, to).await?;
@@ -229,7 +236,10 @@ impl Relay {
                     self.send_client(buffer, to).await?;
                     return Ok(wanted);
                 }
-                replies::Step::Forward(count) => buffer.forward(count),
+                replies::Step::Forward(count) => {
+                    self.note_use();
+                    buffer.forward(count);
+                }
                 replies::Step::Hold(length, asked) => {
                     self.send_client(buffer, to).await?;
                     self.rewrite(length, asked, buffer, from, to).await?;
@@ -278,23 +288,29 @@ impl Relay {
                 _ => self.hear(),
             }
         }
-        let out = self.rewritten(asked, frame).await.map_err(|stop| Close::Rewrite(name, stop))?;
-        self.shared.metrics.rewritten(name);
+        let made = self.rewritten(asked, frame).await;
+        let (out, rewritten) = made.map_err(|stop| Close::Rewrite(name, stop))?;
+        match rewritten {
+            true => self.shared.metrics.rewritten(name),
+            false => self.note_use(),
+        }
         self.send(to, &out).await.map_err(client_failed)?;
         self.shared.metrics.client_bytes.inc_by(out.len() as u64);
         Ok(())
     }
 
-    /// The rewritten reply. Large ones are made on a thread of their own, out of other connections' way.
-    async fn rewritten(&self, asked: Asked, frame: Vec<u8>) -> Result<Vec<u8>, Stop> {
+    /// The reply as it goes on, and whether anything was to be rewritten. Large ones are made on a thread of their own, out
+    /// of other connections' way.
+    async fn rewritten(&self, asked: Asked, frame: Vec<u8>) -> Result<(Vec<u8>, bool), Stop> {
         let (shared, service, source) = (Arc::clone(&self.shared), Arc::clone(&self.service), self.source);
         let small = frame.len() < limits::ASIDE;
         let make = move || {
             let mut out = Vec::new();
             let fleet = shared.view.load();
             let now = shared.clock.now();
-            rewrite(Place { service: &service, fleet: &fleet, now, source }, &asked, &frame, &mut out)
-                .map(|()| out)
+            let leaving = shared.own.as_ref().filter(|_| shared.is_leaving());
+            let place = Place { service: &service, fleet: &fleet, now, source, leaving };
+            rewrite(place, &asked, &frame, &mut out).map(|rewritten| (out, rewritten))
         };
         if small {
             return make();
@@ -336,17 +352,31 @@ impl Relay {
         flushed.map_err(|_| Unsent::Stalled)?.map_err(Unsent::Broken)
     }
 
+    /// An agent that leaves is still needed.
+    fn note_use(&self) {
+        if self.shared.is_leaving() {
+            let now = self.shared.clock.now().millis();
+            self.used.store(now, Ordering::Relaxed);
+            self.shared.used.store(now, Ordering::Relaxed);
+        }
+    }
+
     fn hear(&self) {
         self.heard.store(self.shared.clock.now().millis(), Ordering::Relaxed);
     }
 
     fn silence(&self) -> Duration {
-        let now = self.shared.clock.now().millis();
-        Duration::from_millis(now.saturating_sub(self.heard.load(Ordering::Relaxed)))
+        self.since(&self.heard)
     }
 
-    /// Waits until the agent or the upstream drains and this connection may end: silent and with nothing in flight, or, when the time is
-    /// nearly over, at the first moment with nothing in flight.
+    fn since(&self, moment: &AtomicU64) -> Duration {
+        let now = self.shared.clock.now().millis();
+        Duration::from_millis(now.saturating_sub(moment.load(Ordering::Relaxed)))
+    }
+
+    /// Waits until the agent or the upstream drains and this connection may end: not used for a while and with nothing in
+    /// flight, or, when the time is nearly over, at the first moment with nothing in flight. Whoever only asks the way again
+    /// and again does not use it: some clients ask each broker in turn.
     async fn leave(&self) {
         let mut phase = self.shared.phase.subscribe();
         // The upstream's leaving is always the last call: the client comes again and gets another.
@@ -357,10 +387,11 @@ impl Relay {
             },
             () = self.watch.leaving() => true,
         };
+        self.used.store(self.shared.clock.now().millis(), Ordering::Relaxed);
         loop {
             last |= *phase.borrow() == Phase::Leaving;
             let last_call = last && self.pending.has_served();
-            if self.pending.is_quiet() && (last_call || self.silence() >= limits::DRAIN_QUIET) {
+            if self.pending.is_quiet() && (last_call || self.since(&self.used) >= limits::DRAIN_QUIET) {
                 return;
             }
             tokio::select! {

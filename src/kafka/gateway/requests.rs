@@ -53,12 +53,22 @@ pub struct Begin {
     pub instead: Option<Vec<u8>>,
 }
 
+impl Begin {
+    /// Whether it looks for brokers or coordinators, or is the heartbeat of a member that may be sent on to another: no
+    /// agent in particular is needed for that.
+    pub fn asks_the_way(&self) -> bool {
+        matches!(&self.expected, Some(Expected { handling: Handling::Rewrite(_), .. }))
+    }
+}
+
 /// The place within a client's stream of requests.
 #[derive(Debug, Default)]
 pub struct Requests {
     state: State,
     /// The last client id: connections rarely change theirs.
     client: Option<Arc<str>>,
+    /// The agent leaves: the replies to heartbeats matter, too.
+    leaving: bool,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +83,11 @@ impl Requests {
     /// Whether the stream stands between two requests.
     pub fn is_between(&self) -> bool {
         matches!(self.state, State::Head)
+    }
+
+    /// Whether the agent leaves, from the next request on.
+    pub fn set_leaving(&mut self, leaving: bool) {
+        self.leaving = leaving;
     }
 
     /// The next step over `bytes`, which begin where the last step ended.
@@ -136,7 +151,13 @@ impl Requests {
             Treatment::Pass if start.api_key == key::PRODUCE => {
                 begin.answered = acks(start.version, rest)? != 0;
             }
-            Treatment::Pass => {}
+            Treatment::Pass => {
+                let heartbeat = versions::heartbeat(start.api_key, start.version);
+                if let Some(api) = heartbeat.filter(|_| self.leaving) {
+                    let asked = self.member(api, start.version, rest)?;
+                    begin.expected = expect(Handling::Rewrite(asked));
+                }
+            }
             Treatment::Walk(_, _) if start.api_key == key::PRODUCE && acks(start.version, rest)? == 0 => {
                 begin.answered = false;
             }
@@ -177,6 +198,21 @@ impl Requests {
         Ok(asked)
     }
 
+    /// The group of a heartbeat, and what its member is.
+    fn member(&mut self, api: Discovery, version: i16, rest: &[u8]) -> Result<Asked, Refusal> {
+        let mut asked = asked(api, version);
+        let flexible = api.flexible(version);
+        let (id, body) = frame::client_id(rest, flexible)?;
+        asked.client = self.remember(id);
+        let mut body = Reader::new(body, flexible);
+        asked.key = Some(body.text()?.into());
+        if api != Discovery::Heartbeat {
+            body.nullable_bytes()?; // member
+            asked.epoch = body.i32()?;
+        }
+        Ok(asked)
+    }
+
     /// The client id, shared with the last request if it is the same.
     fn remember(&mut self, id: Option<&str>) -> Option<Arc<str>> {
         if self.client.as_deref() != id {
@@ -187,7 +223,7 @@ impl Requests {
 }
 
 fn asked(api: Discovery, version: i16) -> Asked {
-    Asked { api, version, client: None, key_type: 0, key: None, substitute: false }
+    Asked { api, version, client: None, key_type: 0, key: None, epoch: 0, substitute: false }
 }
 
 /// The acknowledgements that a Produce request asks for.

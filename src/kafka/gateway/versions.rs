@@ -15,6 +15,8 @@ pub mod key {
     pub const METADATA: i16 = 3;
     /// FindCoordinator.
     pub const FIND_COORDINATOR: i16 = 10;
+    /// Heartbeat, of a member of a classic group.
+    pub const HEARTBEAT: i16 = 12;
     /// SaslHandshake.
     pub const SASL_HANDSHAKE: i16 = 17;
     /// ApiVersions.
@@ -23,8 +25,12 @@ pub mod key {
     pub const DESCRIBE_QUORUM: i16 = 55;
     /// DescribeCluster.
     pub const DESCRIBE_CLUSTER: i16 = 60;
+    /// ConsumerGroupHeartbeat (KIP-848).
+    pub const CONSUMER_GROUP_HEARTBEAT: i16 = 68;
     /// DescribeTopicPartitions.
     pub const DESCRIBE_TOPIC_PARTITIONS: i16 = 75;
+    /// ShareGroupHeartbeat (KIP-932).
+    pub const SHARE_GROUP_HEARTBEAT: i16 = 76;
     /// ShareFetch.
     pub const SHARE_FETCH: i16 = 78;
     /// ShareAcknowledge.
@@ -99,6 +105,12 @@ pub enum Discovery {
     DescribeCluster,
     /// DescribeTopicPartitions.
     DescribeTopicPartitions,
+    /// Heartbeat, while the agent leaves.
+    Heartbeat,
+    /// ConsumerGroupHeartbeat, while the agent leaves.
+    ConsumerGroupHeartbeat,
+    /// ShareGroupHeartbeat, while the agent leaves.
+    ShareGroupHeartbeat,
 }
 
 impl Discovery {
@@ -110,6 +122,9 @@ impl Discovery {
             Self::ApiVersions => "ApiVersions",
             Self::DescribeCluster => "DescribeCluster",
             Self::DescribeTopicPartitions => "DescribeTopicPartitions",
+            Self::Heartbeat => "Heartbeat",
+            Self::ConsumerGroupHeartbeat => "ConsumerGroupHeartbeat",
+            Self::ShareGroupHeartbeat => "ShareGroupHeartbeat",
         }
     }
 
@@ -118,7 +133,11 @@ impl Discovery {
         match self {
             Self::Metadata => version >= 9,
             Self::FindCoordinator | Self::ApiVersions => version >= 3,
-            Self::DescribeCluster | Self::DescribeTopicPartitions => true,
+            Self::Heartbeat => version >= 4,
+            Self::DescribeCluster
+            | Self::DescribeTopicPartitions
+            | Self::ConsumerGroupHeartbeat
+            | Self::ShareGroupHeartbeat => true,
         }
     }
 
@@ -147,6 +166,17 @@ pub fn treat(api_key: i16, version: i16) -> Treatment {
         key::DESCRIBE_CLUSTER => Treatment::Rewrite(Discovery::DescribeCluster),
         key::DESCRIBE_TOPIC_PARTITIONS => Treatment::Rewrite(Discovery::DescribeTopicPartitions),
         _ => programs::of(api_key, version).map_or(Treatment::Pass, |ops| Treatment::Walk(cap.name, ops)),
+    }
+}
+
+/// The heartbeat that a request is, in a version whose reply can be read. It passes; only an agent that leaves looks at its
+/// reply.
+pub const fn heartbeat(api_key: i16, version: i16) -> Option<Discovery> {
+    match (api_key, version) {
+        (key::HEARTBEAT, 0..=4) => Some(Discovery::Heartbeat),
+        (key::CONSUMER_GROUP_HEARTBEAT, 0..=1) => Some(Discovery::ConsumerGroupHeartbeat),
+        (key::SHARE_GROUP_HEARTBEAT, 1) => Some(Discovery::ShareGroupHeartbeat),
+        _ => None,
     }
 }
 

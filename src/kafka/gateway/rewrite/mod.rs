@@ -9,6 +9,7 @@ mod api_versions;
 mod describe_cluster;
 mod describe_topic_partitions;
 mod find_coordinator;
+mod heartbeat;
 mod metadata;
 #[cfg(test)]
 pub(super) mod tests;
@@ -21,7 +22,7 @@ use crate::kafka::frame;
 use crate::kafka::service::Service;
 use crate::kafka::shown::Shown;
 use crate::kafka::wire::{Malformed, Reader, Writer};
-use crate::model::{Fleet, Moment};
+use crate::model::{AgentId, Fleet, Moment};
 use crate::placement::{Client, Roster};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -37,8 +38,10 @@ pub struct Asked {
     pub client: Option<Arc<str>>,
     /// FindCoordinator's key type.
     pub key_type: i8,
-    /// FindCoordinator's only key, where the reply does not repeat it.
+    /// FindCoordinator's only key, where the reply does not repeat it; a heartbeat's group.
     pub key: Option<Box<str>>,
+    /// The epoch that a heartbeat's member has.
+    pub epoch: i32,
     /// The client asked for a version of ApiVersions that we don't have.
     pub substitute: bool,
 }
@@ -54,10 +57,13 @@ pub struct Place<'a> {
     pub now: Moment,
     /// The client's address.
     pub source: IpAddr,
+    /// The agent that the gateway is, if it leaves.
+    pub leaving: Option<&'a AgentId>,
 }
 
-/// Appends the rewritten reply, its length included. `frame` is the upstream's without its length.
-pub fn rewrite(place: Place<'_>, asked: &Asked, frame: &[u8], out: &mut Vec<u8>) -> Result<(), Stop> {
+/// Appends the rewritten reply, its length included. `frame` is the upstream's without its length. Returns whether
+/// anything was to be rewritten.
+pub fn rewrite(place: Place<'_>, asked: &Asked, frame: &[u8], out: &mut Vec<u8>) -> Result<bool, Stop> {
     let begin = out.len();
     let flexible_header = asked.api.flexible_header(asked.version);
     let mut header = Reader::new(frame, flexible_header);
@@ -67,15 +73,19 @@ pub fn rewrite(place: Place<'_>, asked: &Asked, frame: &[u8], out: &mut Vec<u8>)
     let reply = Reply { place, asked, body: Reader::new(header.rest(), flexible) };
     frame::begin_reply(out, correlation, flexible_header);
     let writer = Writer::new(out, flexible);
+    let mut rewritten = true;
     match asked.api {
         Discovery::Metadata => metadata::rewrite(reply, writer)?,
         Discovery::FindCoordinator => find_coordinator::rewrite(reply, writer)?,
         Discovery::ApiVersions => api_versions::rewrite(reply, writer)?,
         Discovery::DescribeCluster => describe_cluster::rewrite(reply, writer)?,
         Discovery::DescribeTopicPartitions => describe_topic_partitions::rewrite(reply, writer)?,
+        Discovery::Heartbeat | Discovery::ConsumerGroupHeartbeat | Discovery::ShareGroupHeartbeat => {
+            rewritten = heartbeat::rewrite(reply, writer)?;
+        }
     }
     frame::end_reply(out, begin);
-    Ok(())
+    Ok(rewritten)
 }
 
 /// One reply of the upstream, read field by field.

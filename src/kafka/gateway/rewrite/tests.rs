@@ -27,8 +27,16 @@ pub(in crate::kafka::gateway) const HOST: &str = "broker-7.inside.example";
 pub(in crate::kafka::gateway) const NODE: i32 = 0x07c1_d2e3;
 pub(in crate::kafka::gateway) const CLUSTER: &str = "upstream-cluster-id";
 
-fn asked(api: Discovery, version: i16) -> Asked {
-    Asked { api, version, client: Some("ws_az=z-a".into()), key_type: 0, key: None, substitute: false }
+pub(super) fn asked(api: Discovery, version: i16) -> Asked {
+    Asked {
+        api,
+        version,
+        client: Some("ws_az=z-a".into()),
+        key_type: 0,
+        key: None,
+        epoch: 0,
+        substitute: false,
+    }
 }
 
 fn key_of(api: Discovery) -> ApiKey {
@@ -38,11 +46,14 @@ fn key_of(api: Discovery) -> ApiKey {
         Discovery::ApiVersions => ApiKey::ApiVersions,
         Discovery::DescribeCluster => ApiKey::DescribeCluster,
         Discovery::DescribeTopicPartitions => ApiKey::DescribeTopicPartitions,
+        Discovery::Heartbeat => ApiKey::Heartbeat,
+        Discovery::ConsumerGroupHeartbeat => ApiKey::ConsumerGroupHeartbeat,
+        Discovery::ShareGroupHeartbeat => ApiKey::ShareGroupHeartbeat,
     }
 }
 
 /// A reply as the upstream sends it, without its length.
-fn frame(api: Discovery, version: i16, body: &impl Encodable) -> Vec<u8> {
+pub(super) fn frame(api: Discovery, version: i16, body: &impl Encodable) -> Vec<u8> {
     let mut bytes = BytesMut::new();
     body.encode(&mut bytes, version).unwrap();
     let mut frame = 77i32.to_be_bytes().to_vec();
@@ -56,7 +67,7 @@ fn frame(api: Discovery, version: i16, body: &impl Encodable) -> Vec<u8> {
 fn run(service: &Service, fleet: &Fleet, asked: &Asked, frame: &[u8]) -> Result<Vec<u8>, Stop> {
     let mut out = Vec::new();
     let source = [192, 0, 2, 1].into();
-    rewrite(Place { service, fleet, now: NOW, source }, asked, frame, &mut out)?;
+    rewrite(Place { service, fleet, now: NOW, source, leaving: None }, asked, frame, &mut out)?;
     Ok(out)
 }
 
