@@ -31,6 +31,8 @@ pub struct Settings {
     pub lease: Duration,
     /// For how long its clients may go on when it leaves.
     pub drain: Duration,
+    /// Requests of one client within this time count as one turn of the round robin.
+    pub same_client: Duration,
     /// The gateway.
     pub gateway: gateway::Settings,
 }
@@ -56,7 +58,7 @@ impl Sidecar {
         let sources = Sources {
             view: view.clone(),
             clock: clock.clone(),
-            placement: kafka::placement(),
+            placement: kafka::placement_within(settings.same_client),
             kafka: Arc::clone(&telemetry.kafka),
             metrics: Arc::clone(&telemetry.gateway),
         };

@@ -14,7 +14,7 @@ use crate::model::agent::{DEFAULT_KAFKA_PORT, KAFKA_SERVICE};
 use crate::model::{AgentId, AgentKey, Label, Record, State, Zone};
 use crate::registry::{self, Options, Registry, record};
 use crate::telemetry::Telemetry;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -60,7 +60,12 @@ fn gateway(
     listen: SocketAddr,
     upstream: &str,
 ) -> Result<ExitCode, Failure> {
-    describe(arguments, &key, Some(listen), None)?; // what is wrong with it is said before anything is bound
+    // What is wrong is said before anything is bound.
+    describe(arguments, &key, Some(listen), None)?;
+    if upstream.parse() == Ok(listen) {
+        return Err(Failure::new(USAGE, "--upstream is --listen: the gateway would connect to itself")
+            .next("name the broker's own address"));
+    }
     let telemetry =
         Telemetry::new().map_err(|error| Failure::new(UNAVAILABLE, format!("the metrics: {error}")))?;
     let (cluster, group) = (key.cluster.clone(), key.group.clone());
@@ -68,7 +73,12 @@ fn gateway(
     gateway.agent = Some(key.agent.clone());
     gateway.apexes.extend(arguments.apex.clone());
     arguments.transport.apply(&mut gateway)?;
-    let settings = Settings { key, lease: arguments.lease, drain: arguments.drain, gateway };
+    arguments.placing.apply(&mut gateway);
+    if arguments.placing.agent_metrics {
+        telemetry.kafka.name_agents();
+    }
+    let (lease, drain, same_client) = (arguments.lease, arguments.drain, arguments.placing.same_client);
+    let settings = Settings { key, lease, drain, same_client, gateway };
     until_signal(async |stop| {
         let key = settings.key.clone();
         let sidecar = Sidecar::bind(settings, telemetry.clone()).map_err(|error| match &error {
@@ -180,10 +190,34 @@ fn describe(
         version: None,
         started_at: Some(humantime::format_rfc3339_seconds(wall()).to_string().into()),
     };
-    record::parse(record::to_json(&described).as_bytes()).map_err(|refused| {
+    let checked = record::parse(record::to_json(&described).as_bytes()).map_err(|refused| {
         Failure::new(USAGE, format!("servers would refuse this record: {refused}"))
             .next("fingerpost agent --help says what each flag takes")
-    })
+    })?;
+    reachable(arguments, listen, &checked)?;
+    Ok(checked)
+}
+
+/// Clients are only told a loopback address where that is meant: the agent itself is at one, or it was asked for.
+fn reachable(arguments: &Agent, listen: Option<SocketAddr>, record: &Record) -> Result<(), Failure> {
+    let told = record.advertised_host();
+    let is_meant = arguments.allow_loopback
+        || record.addresses.iter().any(|address| address.to_canonical().is_loopback())
+        || listen.is_some_and(|listen| listen.ip().to_canonical().is_loopback());
+    if is_meant || !is_loopback(&told) {
+        return Ok(());
+    }
+    Err(Failure::new(USAGE, format!("--advertise {told} would send each client to its own machine"))
+        .next("name the host where clients reach this agent, or add --allow-loopback"))
+}
+
+/// Whether a host is the machine that asks for it (RFC 6761 §6.3 for names).
+fn is_loopback(host: &str) -> bool {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return address.to_canonical().is_loopback();
+    }
+    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 fn agent_id(arguments: &Agent) -> Result<AgentId, Failure> {

@@ -242,6 +242,9 @@ pub(super) struct Agent {
     /// The host that clients are told, if neither the agent's name under --apex nor its first address
     #[arg(long, value_name = "HOST")]
     pub(super) advertise: Option<String>,
+    /// Let clients be told a loopback address or localhost, which leads each to its own machine
+    #[arg(long)]
+    pub(super) allow_loopback: bool,
     /// A role, such as proxy-produce; may be repeated
     #[arg(long, value_name = "ROLE")]
     pub(super) role: Vec<crate::model::Label>,
@@ -265,6 +268,8 @@ pub(super) struct Agent {
     pub(super) password_file: Option<PathBuf>,
     #[command(flatten)]
     pub(super) transport: super::transport::Transport,
+    #[command(flatten)]
+    pub(super) placing: super::placing::Placing,
 }
 
 /// An address, with port 53 unless it names another.
@@ -300,7 +305,7 @@ fn upstream(text: &str) -> Result<String, String> {
     }
 }
 
-fn within(text: &str, bound: Bound<Duration>) -> Result<Duration, String> {
+pub(super) fn within(text: &str, bound: Bound<Duration>) -> Result<Duration, String> {
     let time = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string())?,

@@ -8,6 +8,7 @@ mod check;
 mod failure;
 mod generate;
 mod log;
+mod placing;
 mod run;
 mod transport;
 

@@ -290,6 +290,18 @@ pub fn dns_name(text: &str) -> Result<String, String> {
     value::read_dns_name(text).map_err(|(why, _)| why)
 }
 
+/// A word that this key of the configuration takes, or what is wrong with it in the same words as in a file.
+pub fn word(section: &str, key: &str, text: &str) -> Result<String, String> {
+    let key = keys::section(section).and_then(|section| section.key(key));
+    let read = key.map(|key| key.kind.read_text(text));
+    match read {
+        Some(Ok(value::Value::Text(word))) => Ok(word),
+        Some(Err((what, Some(hint)))) => Err(format!("{what}; {hint}")),
+        Some(Err((what, None))) => Err(what),
+        Some(Ok(_)) | None => Err(format!("{section} has no such key that takes a word")),
+    }
+}
+
 /// Reads and resolves the configuration file at `path`.
 pub fn load(path: &Path, environment: &Environment) -> Result<Config, Error> {
     let unreadable = |error| Error::Unreadable(path.to_owned(), error);

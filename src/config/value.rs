@@ -165,7 +165,7 @@ impl Kind {
         }
     }
 
-    fn read_text(self, text: &str) -> Result<Value, Wrong> {
+    pub(super) fn read_text(self, text: &str) -> Result<Value, Wrong> {
         let whole = |text: &str| match text.is_empty() {
             true => Err(("it is empty".to_owned(), Some("leave the key out instead".to_owned()))),
             false => Ok(Value::Text(text.to_owned())),
@@ -196,7 +196,7 @@ impl Kind {
 }
 
 /// What is wrong with a value, and what to do.
-type Wrong = (String, Option<String>);
+pub(super) type Wrong = (String, Option<String>);
 
 fn no_label(kind: &str, text: &str, error: &LabelError) -> Wrong {
     let hint = "names are DNS labels: a-z, 0-9, '-' and '_', at most 63".to_owned();

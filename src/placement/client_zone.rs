@@ -12,7 +12,7 @@
 //! is cut at its last `-` or separator until it is one.
 
 use super::cidr::CidrMap;
-use crate::model::Zone;
+use crate::model::{LabelError, Zone};
 use std::borrow::Cow;
 use std::net::IpAddr;
 
@@ -44,6 +44,26 @@ pub struct ZoneRules {
     pub networks: CidrMap,
     /// Pairs of names for one zone (`us-east-1a`, `use1-az2`): either is understood where the other is known.
     pub aliases: Vec<(Zone, Zone)>,
+}
+
+/// Why a text is no pair of names for one zone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AliasError {
+    /// No `=` between the two.
+    #[error("{0:?} has no '=': write \"us-east-1a=use1-az2\"")]
+    NoPair(String),
+    /// One of them is no zone.
+    #[error("{0:?}: {1:?}: {2}")]
+    Zone(String, String, LabelError),
+}
+
+/// Two names of one zone, written `us-east-1a=use1-az2`.
+pub fn alias(pair: &str) -> Result<(Zone, Zone), AliasError> {
+    let (one, other) = pair.split_once('=').ok_or_else(|| AliasError::NoPair(pair.to_owned()))?;
+    let name = |text: &str| {
+        Zone::parse(text.trim()).map_err(|error| AliasError::Zone(pair.to_owned(), text.to_owned(), error))
+    };
+    Ok((name(one)?, name(other)?))
 }
 
 /// Which rule told a client's zone.

@@ -9,7 +9,7 @@ use crate::config::{
 };
 use crate::dns::{self, Empty, Rules, ZoneSettings, Zones};
 use crate::kafka::{self, Clients, ListenerSettings, Topics, static_catalog};
-use crate::model::{Catalog, Cluster, Zone};
+use crate::model::{Catalog, Cluster};
 use crate::net::proxy::{self, Networks};
 use crate::net::tls::{ClientCertificates, Identity, ServerSettings};
 use crate::placement::{self, Balance, Placement, Scope, Strategy, ZoneRules};
@@ -151,15 +151,10 @@ pub fn client_zones(config: &Config) -> Result<ZoneRules, Error> {
     let wrong = |what: String| Error::Config(what, None);
     let networks = config.kafka.zone_networks.as_deref().unwrap_or_default();
     let networks = networks.parse().map_err(|error| wrong(format!("zones.networks: {error}")))?;
-    let name = |text: &str, pair: &str| {
-        Zone::parse(text.trim()).map_err(|error| wrong(format!("zones.aliases: {pair:?}: {text:?}: {error}")))
+    let alias = |pair: &String| {
+        placement::client_zone::alias(pair).map_err(|error| wrong(format!("zones.aliases: {error}")))
     };
-    let aliases = config.kafka.zone_aliases.iter().map(|pair| {
-        let (one, other) = pair.split_once('=').ok_or_else(|| {
-            wrong(format!("zones.aliases: {pair:?} has no '=': write \"us-east-1a=use1-az2\""))
-        })?;
-        Ok((name(one, pair)?, name(other, pair)?))
-    });
+    let aliases = config.kafka.zone_aliases.iter().map(alias);
     Ok(ZoneRules { networks, aliases: aliases.collect::<Result<_, Error>>()? })
 }
 

@@ -53,6 +53,24 @@ fn the_help_reads_as_written_down() {
 #[test]
 fn a_wrong_command_line_is_64_and_says_what_to_do() {
     let agent = ["agent", "--cluster", "c", "--group", "g", "--address", "127.0.0.1"];
+    let of = |listen, upstream| {
+        let registry = "redis://127.0.0.1:1";
+        [
+            "agent",
+            "--cluster",
+            "c",
+            "--group",
+            "g",
+            "--registry",
+            registry,
+            "--listen",
+            listen,
+            "--upstream",
+            upstream,
+        ]
+    };
+    let (gate, itself) = (of("127.0.0.1:0", "127.0.0.1:1"), of("127.0.0.1:1", "127.0.0.1:1"));
+    let far = [&of("0.0.0.0:0", "127.0.0.1:1")[..], &["--address", "10.0.0.1"]].concat();
     for (arguments, said) in [
         (vec![], "Usage: fingerpost"),
         (vec!["serv"], "similar subcommand exists: 'serve'"),
@@ -65,6 +83,27 @@ fn a_wrong_command_line_is_64_and_says_what_to_do() {
         ([&agent[..], &["--registry", "memory:"]].concat(), "out of an agent's reach"),
         ([&agent[..], &["--lease", "1ms"]].concat(), "500ms to 1h are allowed"),
         ([&agent[..], &["--agent", "az-x"]].concat(), "reserved"),
+        (
+            [&gate[..], &["--strategy", "single_agnet"]].concat(),
+            "is none of single_agent, equal_spread, consistent; did you mean",
+        ),
+        ([&gate[..], &["--balance", "fair"]].concat(), "is none of round_robin, sticky"),
+        ([&gate[..], &["--scope", "cluster"]].concat(), "is none of group, zone"),
+        ([&gate[..], &["--same-client", "1d"]].concat(), "1ms to 1h are allowed"),
+        ([&gate[..], &["--zone-cidrs", "az-1"]].concat(), "has no '@': write zone@network,network"),
+        ([&gate[..], &["--zone-cidrs", "az-1@10.0.0.1/8"]].concat(), "is no network: write 10.0.0.0/19"),
+        ([&gate[..], &["--zone-alias", "a-b"]].concat(), "has no '=': write"),
+        ([&gate[..], &["--client-zone", "a b"]].concat(), "--client-zone"),
+        ([&agent[..], &["--strategy", "consistent"]].concat(), "--listen"),
+        ([&far[..], &["--advertise", "LocalHost."]].concat(), "would send each client to its own machine"),
+        ([&far[..], &["--advertise", "127.0.0.9"]].concat(), "or add --allow-loopback"),
+        ([&far[..], &["--advertise", "0.0.0.0"]].concat(), "advertise: \"0.0.0.0\""),
+        ([&far[..], &["--advertise", "broker:9092"]].concat(), "advertise: \"broker:9092\""),
+        ([&far[..], &["--port", "0"]].concat(), "--port"),
+        ([&far[..], &["--port", "65536"]].concat(), "--port"),
+        ([&gate[..], &["--address", "224.0.0.1"]].concat(), "servers would refuse this record"),
+        ([&gate[..], &["--address", "0.0.0.0"]].concat(), "servers would refuse this record"),
+        (itself.to_vec(), "would connect to itself"),
     ] {
         let ran = fingerpost_run(&arguments);
         assert_eq!(ran.code(), 64, "{arguments:?}: {}", ran.stderr);
