@@ -338,6 +338,45 @@ pub mod dns {
     pub const COOKIE_SECRETS: usize = 3;
     /// Longest text that this server says of itself in bytes: NSID and TXT strings are to stay small.
     pub const IDENTITY: usize = 64;
+    /// TSIG keys that are held; each signed query is compared with every name.
+    pub const TSIG_KEYS: usize = 64;
+    /// Secondaries that are served; each NOTIFY address of one is a task.
+    pub const SECONDARIES: usize = 64;
+    /// Transfers at a time; each holds a version of a zone and one message. Secondaries try again.
+    pub const TRANSFERS: usize = 8;
+    /// How far a message of a transfer is filled: large ones gain nothing, and each is signed as a whole.
+    pub const TRANSFER_FILL: usize = 16 * 1024;
+    /// How long a whole transfer may take: 100 MB at 0.3 MB/s. A peer that takes each message late is cut, too.
+    pub const TRANSFER_TIME: Duration = Duration::from_secs(300);
+    /// Most records of one name and type that a secondary is told of the fleet: 1,000 addresses fill 28 KB at most of
+    /// the 64 KB that its answer may have.
+    pub const TRANSFER_SET: usize = 1_000;
+    /// Most bytes of the data of one name and type of the fleet, for SRV with long names.
+    pub const TRANSFER_SET_BYTES: usize = 48 * 1024;
+    /// Steps back that IXFR knows of a zone.
+    pub const JOURNAL_STEPS: usize = 100;
+    /// Most bytes of the records of those steps.
+    pub const JOURNAL_BYTES: usize = 4 * 1024 * 1024;
+    /// Shortest time between two serials of a zone, and between two NOTIFY of one secondary. Below a second, a serial that
+    /// began at the time could overtake it.
+    pub const SERIAL_INTERVAL: Bound<Duration> = Bound {
+        default: Duration::from_secs(1),
+        min: Duration::from_secs(1),
+        max: Duration::from_secs(3_600),
+    };
+    /// How often the registry is asked for the newest serial while nothing happens.
+    pub const SERIAL_POLL: Duration = Duration::from_secs(1);
+    /// Shortest time between two looks at a fleet that keeps changing.
+    pub const SERIAL_LOOK: Duration = Duration::from_millis(100);
+    /// How long a replica waits, beyond the interval, for its fleet to become the one that another published. All follow
+    /// one registry within milliseconds.
+    pub const SERIAL_PATIENCE: Duration = Duration::from_secs(1);
+    /// The longest such wait, of replicas that keep disagreeing.
+    pub const SERIAL_PATIENCE_MOST: Duration = Duration::from_secs(60);
+    /// First wait for the reply to a NOTIFY; doubled each time.
+    pub const NOTIFY_WAIT: Duration = Duration::from_secs(1);
+    /// How often a NOTIFY is sent in all before it is given up: 1 + 2 + 4 + 8 + 16 + 32 seconds.
+    pub const NOTIFY_TRIES: u32 = 6;
     /// Zones that a group's TXT counts; those beyond are summed up.
     pub const TEXT_ZONES: usize = 16;
 

@@ -1,7 +1,9 @@
 //! What the configuration says of connections before their first byte: certificates, proxies, whose clients come.
 
+use super::secret::SecretSource;
 use crate::model::GroupName;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -66,4 +68,28 @@ pub struct RegistryTls {
     pub ca: Option<PathBuf>,
     /// Our own certificate and its key.
     pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// One `[[dns.tsig_key]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TsigKeyConfig {
+    /// Its name, lower case, without the last dot.
+    pub name: String,
+    /// `hmac-sha256` and the like.
+    pub algorithm: String,
+    /// Its secret, in base64.
+    pub secret: SecretSource,
+}
+
+/// One `[[dns.secondary]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecondaryConfig {
+    /// The name of its key.
+    pub key: String,
+    /// The zones that it may copy; empty means all.
+    pub zones: Vec<String>,
+    /// Networks that it asks from; empty means anywhere.
+    pub networks: Vec<String>,
+    /// Where it is told of changes.
+    pub notify: Vec<SocketAddr>,
 }

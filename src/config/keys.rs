@@ -1,6 +1,8 @@
 //! Every key of the configuration, once: its kind, bounds, default, environment variable and meaning. Reading,
 //! messages, `examples/fingerpost.toml` and `docs/config.md` all follow this table.
 
+mod transfer;
+
 use super::value::Kind;
 use crate::limits::{admin, dns, kafka, registry, reload, tcp, tls};
 
@@ -87,6 +89,18 @@ pub const SECTIONS: &[Section] = &[
         repeated: true,
         meaning: "A zone that this server is authoritative for; groups and agents are names below its apex.",
         keys: ZONE,
+    },
+    Section {
+        name: "dns.tsig_key",
+        repeated: true,
+        meaning: "A secret that a secondary shares with this server (TSIG, RFC 8945).",
+        keys: transfer::TSIG_KEY,
+    },
+    Section {
+        name: "dns.secondary",
+        repeated: true,
+        meaning: "A name server that copies zones by AXFR and IXFR: BIND, Knot, NSD or any other. Nobody else may.",
+        keys: transfer::SECONDARY,
     },
     Section { name: "cluster", repeated: true, meaning: "A logical Kafka cluster.", keys: CLUSTER },
     Section { name: "kafka", repeated: false, meaning: "What all Kafka listeners share.", keys: KAFKA },
@@ -256,6 +270,12 @@ const DNS: &[Key] = &[
         Kind::time(&dns::TCP_IDLE),
         Is("\"10s\""),
         "An idle TCP connection is closed after this.",
+    ),
+    key(
+        "serial_interval",
+        Kind::time(&dns::SERIAL_INTERVAL),
+        Is("\"1s\""),
+        "Shortest time between two serials of a zone that secondaries copy, and between two NOTIFY of one of them.",
     ),
 ];
 

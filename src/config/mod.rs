@@ -16,7 +16,7 @@ mod resolve;
 mod secret;
 mod value;
 
-pub use entry::{ClientAuth, GroupBy, ProxyConfig, RegistryTls, TlsConfig};
+pub use entry::{ClientAuth, GroupBy, ProxyConfig, RegistryTls, SecondaryConfig, TlsConfig, TsigKeyConfig};
 pub use environment::Environment;
 pub use passed::passed_sockets;
 pub use problem::{Origin, Problem, Severity};
@@ -105,6 +105,12 @@ pub struct Dns {
     pub tcp_idle: Duration,
     /// The zones.
     pub zones: Vec<ZoneConfig>,
+    /// Keys that secondaries sign with.
+    pub tsig_keys: Vec<TsigKeyConfig>,
+    /// Who may copy zones.
+    pub secondaries: Vec<SecondaryConfig>,
+    /// Shortest time between two serials of a zone that is copied.
+    pub serial_interval: Duration,
 }
 
 /// What a known group without a live agent answers.

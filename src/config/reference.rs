@@ -24,7 +24,7 @@ pub fn example() -> String {
 
 /// Sections that a server does without stay commented out in the example.
 fn is_left_out(section: &Section) -> bool {
-    section.name == "admin.tokens"
+    matches!(section.name, "admin.tokens" | "dns.tsig_key" | "dns.secondary")
 }
 
 fn head(section: &Section) -> String {

@@ -2,6 +2,7 @@
 //! not be open to the world.
 
 mod listener;
+mod secondaries;
 
 use super::problem::{Origin, Problems, nearest};
 use super::read::{Document, Found, Instance};
@@ -99,6 +100,9 @@ fn dns(document: &Document, folder: &Path, problems: &mut Problems) -> Option<Dn
     if listen.is_empty() {
         problems.error(section.origin("listen"), "dns.listen: it names no address", None);
     }
+    let tsig_keys = secondaries::keys(document, folder, problems);
+    let apexes: Vec<&str> = zones.iter().map(|zone| zone.apex.as_str()).collect();
+    let secondaries = secondaries::secondaries(document, &tsig_keys, &apexes, problems);
     Some(Dns {
         listen,
         workers: section.number("workers")?,
@@ -115,6 +119,9 @@ fn dns(document: &Document, folder: &Path, problems: &mut Problems) -> Option<Dn
         tcp_per_source: section.number("tcp_per_source")?,
         tcp_idle: section.time("tcp_idle")?,
         zones,
+        tsig_keys,
+        secondaries,
+        serial_interval: section.time("serial_interval")?,
     })
 }
 

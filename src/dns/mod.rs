@@ -17,6 +17,7 @@ pub mod respond;
 pub mod server;
 pub mod subnet;
 pub mod tcp;
+pub mod transfer;
 pub mod tree;
 pub mod tsig;
 pub mod udp;

@@ -4,6 +4,8 @@ use super::answer::Rules;
 use super::live::Live;
 use super::respond::Responder;
 use super::tcp;
+use super::transfer::{self, Switch};
+use super::tsig::Keys;
 use super::udp::{SIZES, Worker};
 use super::zones::Zones;
 use crate::clock::Clock;
@@ -35,6 +37,10 @@ pub struct Settings {
     pub rules: Rules,
     /// Patience with TCP peers.
     pub tcp: tcp::Settings,
+    /// Keys that queries may be signed with.
+    pub keys: Keys,
+    /// Secondaries that copy zones; `None`: nobody may.
+    pub transfers: Option<transfer::Settings>,
 }
 
 impl Default for Settings {
@@ -46,6 +52,8 @@ impl Default for Settings {
             zones: Zones::default(),
             rules: Rules::default(),
             tcp: tcp::Settings::default(),
+            keys: Keys::default(),
+            transfers: None,
         }
     }
 }
@@ -55,7 +63,10 @@ impl Settings {
     /// its bound.
     pub fn responder(self) -> Result<Responder, Error> {
         check(&self)?;
-        Ok(Responder::new(self.zones, self.rules))
+        if let Some(transfers) = &self.transfers {
+            transfers.suspend(&self.zones);
+        }
+        Ok(Responder::new(self.zones, self.rules).with_keys(self.keys))
     }
 }
 
@@ -129,6 +140,7 @@ pub struct Server {
     clock: Clock,
     metrics: Metrics,
     tcp: tcp::Settings,
+    transfers: Switch,
     places: Vec<Place>,
 }
 
@@ -148,15 +160,21 @@ impl Server {
             some => some,
         };
         let (listen, tcp, sockets) = (settings.listen.clone(), settings.tcp, settings.sockets.clone());
+        let transfers = Switch::new(settings.transfers.clone());
         let live = Live::new(settings.responder()?);
         let places = listen.iter().map(|address| Place::bind(&sockets, *address, workers));
         let places = places.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { live, view, clock, metrics: metrics.clone(), tcp, places })
+        Ok(Self { live, view, clock, metrics: metrics.clone(), tcp, transfers, places })
     }
 
     /// What queries are answered from, to be replaced while the server runs.
     pub fn live(&self) -> Live {
         self.live.clone()
+    }
+
+    /// Who copies zones, to be replaced while the server runs, after [`Server::live`].
+    pub fn transfers(&self) -> Switch {
+        self.transfers.clone()
     }
 
     /// The bound addresses, in the order of the settings; UDP and TCP have the same.
@@ -170,6 +188,9 @@ impl Server {
         let tasks = TaskTracker::new();
         let mut ended = Vec::new();
         let shared = self.metrics.shared();
+        let (live, view, clock) = (self.live.clone(), self.view.clone(), self.clock.clone());
+        let metrics = Arc::clone(&self.metrics.transfer);
+        tasks.spawn(self.transfers.clone().run(live, view, clock, metrics, stop.clone()));
         for Place { address, udp, tcp } in self.places {
             let end = udp.end;
             for (number, socket) in udp.sockets.into_iter().enumerate() {
@@ -190,6 +211,7 @@ impl Server {
                 clock: self.clock.clone(),
                 counters: Arc::clone(&shared),
                 settings: self.tcp,
+                transfers: self.transfers.clone(),
             };
             let counts = Arc::new(net::tcp::Counts::default());
             self.metrics.listener(Arc::clone(&counts));

@@ -4,6 +4,7 @@
 use super::live::Live;
 use super::render::Transport;
 use super::respond::Asked;
+use super::transfer::{Sent, Switch, Transfer};
 use crate::clock::Clock;
 use crate::limits::dns as limits;
 use crate::telemetry::dns::{Counters, Event};
@@ -46,6 +47,7 @@ pub(super) struct Context {
     pub(super) clock: Clock,
     pub(super) counters: Arc<Counters>,
     pub(super) settings: Settings,
+    pub(super) transfers: Switch,
 }
 
 /// Why a connection ends.
@@ -85,8 +87,8 @@ async fn converse(
     let mut outbox = Vec::new();
     let mut have = 0;
     loop {
-        // Answer all that has arrived in full: pipelined queries share one write.
-        let (used, ended) = answer_all(inbox.get(..have).unwrap_or_default(), peer, &context, &mut outbox);
+        // Answer all that has arrived in full, up to a transfer: pipelined queries share one write.
+        let (used, then) = answer_all(inbox.get(..have).unwrap_or_default(), peer, &context, &mut outbox);
         inbox.copy_within(used..have, 0);
         have -= used;
         if !outbox.is_empty() {
@@ -97,8 +99,15 @@ async fn converse(
             outbox.clear();
             outbox.shrink_to(2 * limits::TCP_QUERY);
         }
-        if let Some(end) = ended {
-            return Ok(end);
+        match then {
+            None => {}
+            Some(Then::End(end)) => return Ok(end),
+            Some(Then::Transfer(transfer)) => {
+                let sent = transfer.send(stream, context.settings.message).await?;
+                if sent == Sent::Slow {
+                    return Ok(End::Slow);
+                }
+            }
         }
         if used > 0 && has_message(inbox.get(..have).unwrap_or_default()) {
             continue;
@@ -147,9 +156,17 @@ fn has_message(bytes: &[u8]) -> bool {
     }
 }
 
-/// Answers the whole messages at the start of `bytes`, until the answers fill one message's size; says how many
-/// bytes were used, and whether the connection is to end.
-fn answer_all(bytes: &[u8], peer: IpAddr, context: &Context, outbox: &mut Vec<u8>) -> (usize, Option<End>) {
+/// What follows the answers that were written.
+enum Then {
+    /// The connection ends.
+    End(End),
+    /// A transfer, which takes as many messages as it takes.
+    Transfer(Box<Transfer>),
+}
+
+/// Answers the whole messages at the start of `bytes`, until the answers fill one message's size or a transfer is
+/// asked for; says how many bytes were used, and what is to follow.
+fn answer_all(bytes: &[u8], peer: IpAddr, context: &Context, outbox: &mut Vec<u8>) -> (usize, Option<Then>) {
     let mut used = 0;
     while outbox.len() < limits::TCP_MESSAGE {
         let rest = bytes.get(used..).unwrap_or_default();
@@ -157,10 +174,13 @@ fn answer_all(bytes: &[u8], peer: IpAddr, context: &Context, outbox: &mut Vec<u8
             break;
         };
         if len > limits::TCP_QUERY {
-            return (used, Some(End::Oversize));
+            return (used, Some(Then::End(End::Oversize)));
         }
         let Some(packet) = rest.get(2..2 + len) else { break };
         used += 2 + len;
+        if let Some(transfer) = context.transfers.begin(packet, peer, &context.counters) {
+            return (used, Some(Then::Transfer(Box::new(transfer))));
+        }
         let start = outbox.len();
         outbox.resize(start + 2 + limits::TCP_MESSAGE, 0);
         let fleet = context.view.load();
@@ -182,7 +202,7 @@ fn answer_all(bytes: &[u8], peer: IpAddr, context: &Context, outbox: &mut Vec<u8
         *prefix = u16::try_from(written).unwrap_or(u16::MAX).to_be_bytes();
         outbox.truncate(if written == 0 { start } else { start + 2 + written });
         if written == 0 {
-            return (used, Some(End::Silence));
+            return (used, Some(Then::End(End::Silence)));
         }
     }
     (used, None)

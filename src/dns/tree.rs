@@ -148,6 +148,11 @@ impl Tree {
         self.nodes.get(*self.index.get(wire)? as usize)
     }
 
+    /// Every name, in the order in which the zone has them.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter()
+    }
+
     /// The apex.
     pub fn apex(&self) -> Option<&Node> {
         self.nodes.first()

@@ -67,9 +67,9 @@ const AGREED: u64 = 1 << 32;
 const PENDING: u64 = 2 << 32;
 
 impl Serial {
-    /// From now on the zone has no serial until one is set.
+    /// From now on the zone has no serial until one is set. One that was set stays.
     pub fn suspend(&self) {
-        self.0.store(PENDING, Ordering::Release);
+        let _ = self.0.compare_exchange(0, PENDING, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// Shows this serial from now on.

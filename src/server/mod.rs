@@ -5,6 +5,7 @@ pub mod demo;
 mod fleet;
 pub mod notify;
 pub mod reload;
+mod serials;
 pub mod settings;
 
 pub use demo::{Demo, DemoOptions};
@@ -138,7 +139,9 @@ pub async fn start_on(config: &Config, sockets: Sockets) -> Result<Handle, Error
         let _ = tokio::time::timeout(limits::SYNC, view.wait_for(Fleet::is_synced)).await;
     }
 
-    let dns = dns::Settings { sockets: parts.sockets.clone(), ..settings::dns(config)? };
+    let mut dns = dns::Settings { sockets: parts.sockets.clone(), ..settings::dns(config)? };
+    let serials: Arc<dyn dns::transfer::Serials> = Arc::new(serials::Kept(Arc::clone(&registry)));
+    dns.transfers = settings::transfers(config, dns.keys.clone(), Arc::clone(&serials))?;
     let dns = dns::Server::bind(dns, view.clone(), clock.clone(), &parts.telemetry.dns)
         .map_err(|error| Error::unavailable("DNS", error))?;
     let listeners = settings::kafka(config)?.into_iter().map(|settings| parts.listen(settings));
@@ -147,7 +150,15 @@ pub async fn start_on(config: &Config, sockets: Sockets) -> Result<Handle, Error
     let (state, shown) = watch::channel(reload::first_state(config));
     let admin = parts.admin(config, Arc::clone(&registry), readiness.clone(), shown)?;
     let metrics = Arc::clone(&parts.telemetry.config);
-    let switches = Switches { dns: dns.live(), access: admin.access(), configured, state, metrics };
+    let switches = Switches {
+        dns: dns.live(),
+        transfers: dns.transfers(),
+        serials,
+        access: admin.access(),
+        configured,
+        state,
+        metrics,
+    };
     switches.begin(config);
     parts.tell_of_unclaimed_sockets();
 

@@ -38,6 +38,10 @@ pub struct File {
 pub(super) struct Switches {
     /// Zones, rules and keys of DNS.
     pub(super) dns: dns::Live,
+    /// Who copies zones.
+    pub(super) transfers: dns::transfer::Switch,
+    /// Where the serials of those zones are kept.
+    pub(super) serials: Arc<dyn dns::transfer::Serials>,
     /// Tokens of the admin API.
     pub(super) access: admin::Access,
     /// Clusters and groups that exist without an agent.
@@ -177,13 +181,17 @@ impl Reloader {
         if !fixed.is_empty() {
             return Err(Refused::NeedsRestart(fixed));
         }
-        let responder = settings::dns(&new)?.responder().map_err(|error| Error::config("DNS", error))?;
+        let mut dns = settings::dns(&new)?;
+        dns.transfers = settings::transfers(&new, dns.keys.clone(), Arc::clone(&self.switches.serials))?;
+        let transfers = dns.transfers.clone();
+        let responder = dns.responder().map_err(|error| Error::config("DNS", error))?;
         let gate = settings::admin(&new)?.gate().map_err(|error| Error::config("the admin API", error))?;
         let hash = hash(&new);
         if stamps(files) != before {
             return Err(Refused::Moving);
         }
         self.switches.dns.replace(responder);
+        self.switches.transfers.replace(transfers);
         self.switches.access.replace(gate);
         self.switches.configured.send_replace(settings::configured(&new));
         let state = self.switches.state.borrow().clone();
@@ -226,7 +234,9 @@ fn files<'a>(file: &File, configs: impl IntoIterator<Item = &'a Config>) -> Vec<
     let mut all = BTreeSet::from([file.path.clone()]);
     for config in configs {
         all.extend(config.dns.zones.iter().filter_map(|zone| zone.file.clone()));
-        all.extend(config.admin.tokens.iter().filter_map(|token| match &token.secret {
+        let secrets = config.admin.tokens.iter().map(|token| &token.secret);
+        let secrets = secrets.chain(config.dns.tsig_keys.iter().map(|key| &key.secret));
+        all.extend(secrets.filter_map(|secret| match secret {
             SecretSource::File(path) => Some(path.clone()),
             SecretSource::Given(_) => None,
         }));
@@ -291,7 +301,10 @@ mod tests {
         let access = admin::Access::new(settings::admin(&config).unwrap().gate().unwrap());
         let metrics = Telemetry::new().unwrap().config;
         let live = dns.clone();
-        let switches = Switches { dns, access, configured, state, metrics };
+        let transfers = dns::transfer::Switch::new(None);
+        let registry = crate::registry::open("memory:", &crate::registry::Options::default()).unwrap();
+        let serials = Arc::new(crate::server::serials::Kept(registry));
+        let switches = Switches { dns, transfers, serials, access, configured, state, metrics };
         let reloader = Reloader::new(File { path, environment }, config, switches);
         (reloader, move || live.load().zones().iter().next().unwrap().serial)
     }

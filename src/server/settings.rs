@@ -4,9 +4,11 @@ use super::Error;
 use crate::admin;
 use crate::clock::Clock;
 use crate::config::{
-    ClientAuth, Config, EmptyPolicy, GroupBy, ListenerConfig, ProxyConfig, SecretSource, TlsConfig,
-    TokenConfig, TopicSource, TopicSpec, ZoneConfig,
+    ClientAuth, ClusterConfig, Config, EmptyPolicy, GroupBy, ListenerConfig, ProxyConfig, SecretSource,
+    TlsConfig, TokenConfig, TopicSource, TopicSpec, ZoneConfig,
 };
+use crate::dns::transfer;
+use crate::dns::tsig::{Algorithm, Key, Keys};
 use crate::dns::{self, Empty, Rules, ZoneSettings, Zones};
 use crate::kafka::{self, Clients, ListenerSettings, Topics, static_catalog};
 use crate::model::{Catalog, Cluster};
@@ -132,7 +134,52 @@ pub fn dns(config: &Config) -> Result<dns::Settings, Error> {
     tcp.connections.connections = config.dns.tcp_connections;
     tcp.connections.per_source = config.dns.tcp_per_source;
     let (listen, workers) = (config.dns.listen.clone(), config.dns.workers);
-    Ok(dns::Settings { listen, workers, zones, rules, tcp, ..dns::Settings::default() })
+    let keys = tsig_keys(config)?;
+    Ok(dns::Settings { listen, workers, zones, rules, tcp, keys, ..dns::Settings::default() })
+}
+
+/// The keys that secondaries sign with. Reads their files.
+pub fn tsig_keys(config: &Config) -> Result<Keys, Error> {
+    let keys = config.dns.tsig_keys.iter().map(|key| {
+        let secret = read(&key.secret, &format!("TSIG key {}", key.name))?;
+        let algorithm = Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == key.algorithm);
+        let algorithm = algorithm.unwrap_or(Algorithm::Sha256);
+        Key::new(&key.name, algorithm, &secret).map_err(|error| Error::config("TSIG keys", error))
+    });
+    Keys::new(keys.collect::<Result<_, Error>>()?).map_err(|error| Error::config("TSIG keys", error))
+}
+
+/// Who copies zones, signing with one of `keys`, with serials kept by `serials`; `None` if nobody does.
+pub fn transfers(
+    config: &Config,
+    keys: Keys,
+    serials: Arc<dyn transfer::Serials>,
+) -> Result<Option<transfer::Settings>, Error> {
+    if config.dns.secondaries.is_empty() {
+        return Ok(None);
+    }
+    let secondaries = config.dns.secondaries.iter().filter_map(|secondary| {
+        let networks = (!secondary.networks.is_empty())
+            .then(|| Networks::parse(secondary.networks.iter().map(String::as_str)))
+            .transpose()
+            .map_err(|error| Error::config("the networks of a DNS secondary", error));
+        let key = Arc::clone(keys.get(&secondary.key)?);
+        Some(networks.map(|networks| transfer::Secondary {
+            key,
+            zones: secondary.zones.iter().filter_map(|zone| dns::names::Name::parse(zone).ok()).collect(),
+            networks,
+            notify: secondary.notify.clone(),
+            all_groups: false,
+        }))
+    });
+    let secondaries = secondaries.collect::<Result<Vec<_>, Error>>()?;
+    let of_cluster = |cluster: &ClusterConfig| {
+        let name = cluster.name.clone();
+        cluster.groups.clone().into_iter().map(move |group| (name.clone(), group))
+    };
+    let groups = config.clusters.iter().flat_map(of_cluster).collect();
+    let plan = transfer::Plan { groups, ..transfer::Plan::default() };
+    Ok(Some(transfer::Settings { keys, secondaries, interval: config.dns.serial_interval, plan, serials }))
 }
 
 /// The settings of every Kafka listener, in the order of the configuration.

@@ -207,6 +207,8 @@ impl Counters {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     cells: Arc<Mutex<Cells>>,
+    /// What zone transfers count.
+    pub transfer: Arc<super::transfer::Metrics>,
 }
 
 #[derive(Debug, Default)]
@@ -218,7 +220,8 @@ struct Cells {
 impl Metrics {
     /// Metrics at zero, registered.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let metrics = Self { cells: Arc::default() };
+        let transfer = Arc::new(super::transfer::Metrics::register(registry)?);
+        let metrics = Self { cells: Arc::default(), transfer };
         registry.register(Box::new(Exposed { metrics: metrics.clone(), descs: descs()? }))?;
         Ok(metrics)
     }

@@ -8,6 +8,7 @@ pub mod kafka;
 pub mod registry;
 pub mod tcp;
 pub mod tls;
+pub mod transfer;
 
 use prometheus::Registry;
 use std::sync::Arc;

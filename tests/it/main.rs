@@ -16,6 +16,7 @@ mod detect_service;
 mod dns;
 mod dns_fleet;
 mod dns_scenarios;
+mod dns_transfer;
 mod gateway;
 mod gateway_drain;
 mod gateway_passes;

@@ -170,6 +170,10 @@ fn zones(config: &Config) -> Vec<Check> {
     if let Err(error) = settings::client_zones(config) {
         checks.push(Check::failed(error.to_string(), "no Kafka client's zone could be told by it"));
     }
+    if let Err(error) = settings::tsig_keys(config) {
+        let detail = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        checks.push(Check::failed(error.to_string(), detail));
+    }
     for zone in &config.dns.zones {
         match &zone.file {
             Some(file) if problems.iter().any(|problem| problem.file.as_ref() == Some(file)) => {}

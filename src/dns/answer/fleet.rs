@@ -152,7 +152,7 @@ impl<'a> Asked<'_, 'a> {
     fn zone(&self, label: &str) -> Said<'a> {
         let outcome = match self.qtype {
             rtype::A | rtype::AAAA => {
-                let zone = self.live_zone(label);
+                let zone = live_zone(self.group, label, self.now());
                 let said = Said::of(self.group, Kind::Zone, self.addresses(zone));
                 return Said { zone_kept: Some(ZoneKept::Named(zone.is_some())), ..said };
             }
@@ -160,23 +160,6 @@ impl<'a> Asked<'_, 'a> {
             _ => Outcome::NoData,
         };
         Said::of(self.group, Kind::Zone, outcome)
-    }
-
-    /// The zone of this label, if it has a live, ready agent of any family. A client whose zone has agents without
-    /// IPv6 must not be sent across zones for an AAAA.
-    fn live_zone<'z>(&self, label: &'z str) -> Option<&'z str>
-    where
-        'a: 'z,
-    {
-        let lives = |zone: &str| {
-            self.group.v4().of_zone(zone).any_live(self.now())
-                || self.group.v6().of_zone(zone).any_live(self.now())
-        };
-        if lives(label) {
-            return Some(label);
-        }
-        let owner = self.group.zone_by_label(label)?.as_str();
-        (owner != label && lives(owner)).then_some(owner)
     }
 
     /// A sample of one family: of one zone, or of the whole group.
@@ -302,6 +285,17 @@ impl<'a> Asked<'_, 'a> {
             Err(_) => only(services.iter().filter(|have| is_twin(have.as_str(), label))).map(Label::as_str),
         }
     }
+}
+
+/// The zone of this label, if the group has a live, ready agent of any family there. A client whose zone has agents
+/// without IPv6 must not be sent across zones for an AAAA.
+pub fn live_zone<'z>(group: &'z Group, label: &'z str, now: Moment) -> Option<&'z str> {
+    let lives = |zone: &str| group.v4().of_zone(zone).any_live(now) || group.v6().of_zone(zone).any_live(now);
+    if lives(label) {
+        return Some(label);
+    }
+    let owner = group.zone_by_label(label)?.as_str();
+    (owner != label && lives(owner)).then_some(owner)
 }
 
 fn v4<'a>(sample: Sample<4>) -> Outcome<'a> {
