@@ -1,11 +1,13 @@
 //! Metadata replies per second on one core: in process and over a socket, against kafka-protocol's own encoding in the
-//! same run.
+//! same run; and what a gateway takes to rewrite an upstream's reply.
 //!
 //! Prints machine, date, numbers and ratios. Numbers of different runs compare badly, ratios of one run well.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use bytes::{Bytes, BytesMut};
 use fingerpost::clock::{Clock, stopwatch, wall};
+use fingerpost::kafka::gateway::rewrite::{Asked, Place, rewrite};
+use fingerpost::kafka::gateway::versions::Discovery;
 use fingerpost::kafka::service::Request;
 use fingerpost::kafka::{self, Listener, ListenerSettings, Service, Topics, static_catalog};
 use fingerpost::limits::kafka as limits;
@@ -15,8 +17,9 @@ use fingerpost::model::{
 use fingerpost::placement::Strategy;
 use fingerpost::telemetry::Telemetry;
 use fingerpost::view;
-use kafka_protocol::messages::{MetadataResponse, ResponseHeader};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
+use kafka_protocol::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
+use kafka_protocol::messages::{BrokerId, MetadataResponse, ResponseHeader, TopicName};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 use std::hint::black_box;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -74,6 +77,14 @@ fn main() {
     println!("=> the same against kafka-protocol's build and encode | {:.1} times as many", ours / build);
     println!("=> and against its encode alone | {:.1} times as many", ours / encode);
     println!("one topic of {PARTITIONS} partitions: {:.0} ns per reply in process", 1e9 / small);
+    for (topics, partitions) in [(1_000, 12), (5_000, 100)] {
+        for (replicas, strategy) in
+            [(1, Strategy::SingleAgent), (3, Strategy::SingleAgent), (1, Strategy::Consistent)]
+        {
+            service.rules.strategy = strategy;
+            rewriting(&service, &fleet, (topics, partitions, replicas), time);
+        }
+    }
     for strategy in [Strategy::EqualSpread, Strategy::Consistent] {
         service.rules.strategy = strategy;
         let rate = per_second(time, || {
@@ -87,6 +98,56 @@ fn main() {
     }
     let socket = over_a_socket(&all, cluster, group, topics, metrics, fleet, time);
     println!("=> the same over one connection on loopback | {socket:.0} replies/s");
+}
+
+/// Rewrites an upstream's reply of so many topics, with so many partitions each, of so many replicas each.
+fn rewriting(service: &Service, fleet: &Fleet, of: (usize, i32, usize), time: Duration) {
+    let (topics, partitions, replicas) = of;
+    let nodes: Vec<BrokerId> = (1..=replicas as i32).map(BrokerId).collect();
+    let partition = |index| {
+        MetadataResponsePartition::default()
+            .with_partition_index(index)
+            .with_leader_id(BrokerId(1))
+            .with_leader_epoch(3)
+            .with_replica_nodes(nodes.clone())
+            .with_isr_nodes(nodes.clone())
+    };
+    let topic = |n| {
+        MetadataResponseTopic::default()
+            .with_name(Some(TopicName(StrBytes::from_string(format!("topic-{n:04}")))))
+            .with_topic_id(uuid::Uuid::from_u128(n as u128 + 1))
+            .with_partitions((0..partitions).map(partition).collect())
+    };
+    let reply = MetadataResponse::default().with_topics((0..topics).map(topic).collect());
+    let mut frame = BytesMut::from(&[0, 0, 0, 7, 0][..]);
+    let mut body = BytesMut::new();
+    reply.encode(&mut body, VERSION).unwrap();
+    frame.extend_from_slice(&body);
+    let asked = Asked {
+        api: Discovery::Metadata,
+        version: VERSION,
+        client: Some("ws_az=us-east-1a,bench".into()),
+        key_type: 0,
+        key: None,
+        epoch: 0,
+        substitute: false,
+    };
+    let place = Place { service, fleet, now: NOW, source: [127, 0, 0, 1].into(), leaving: None };
+    let (before, mut rounds) = (cpu(), 0u32);
+    per_second(time, || {
+        // A new output each time, as for a connection.
+        let mut out = Vec::new();
+        rewrite(place, &asked, black_box(&frame), &mut out).unwrap();
+        black_box(&out);
+        rounds += 1;
+    });
+    let each = (cpu() - before) / rounds;
+    println!(
+        "=> a gateway's rewrite of {topics} topics x {partitions} partitions, {replicas} replicas, {}, {} bytes | {:.2} ms of CPU",
+        service.rules.strategy.as_str(),
+        frame.len(),
+        each.as_secs_f64() * 1e3
+    );
 }
 
 /// How often per second `work` can be done.
@@ -196,6 +257,13 @@ fn fleet(cluster: &Cluster, group: &GroupName) -> Fleet {
     edit.put_group(Arc::new(Group::build(cluster.clone(), group.clone(), 1, agents, Vec::new())));
     edit.set_synced();
     edit.finish()
+}
+
+/// CPU time of this thread so far, which other processes don't lengthen, as Linux tells it; elsewhere the time that passed.
+fn cpu() -> Duration {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanos = told.and_then(|text| text.split_whitespace().next()?.parse().ok());
+    nanos.map_or_else(|| wall().duration_since(std::time::UNIX_EPOCH).unwrap(), Duration::from_nanos)
 }
 
 /// Processor and cores, as Linux tells them.

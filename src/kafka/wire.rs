@@ -193,6 +193,13 @@ impl<'a> Writer<'a> {
         self.out.extend_from_slice(bytes);
     }
 
+    /// Bytes as they are, to be changed where they now stand.
+    pub fn raw_mut(&mut self, bytes: &[u8]) -> &mut [u8] {
+        let start = self.out.len();
+        self.out.extend_from_slice(bytes);
+        self.out.get_mut(start..).unwrap_or_default()
+    }
+
     /// Makes room for `bytes` more at once.
     pub fn reserve(&mut self, bytes: usize) {
         self.out.reserve(bytes);

@@ -5,12 +5,14 @@
 //! A partition that has no leader at the upstream (being created, or broken there) has none here: its error says why.
 //!
 //! One pass: what stands between leaders is copied, and all that a partition says of brokers is one block of bytes, in
-//! which the leader is patched where partitions have leaders of their own.
+//! which the leader is patched where partitions have leaders of their own. Partitions of one replica, which is all that
+//! leaderless brokers have, are laid out as ours are: a run of them is copied at once and patched where it stands.
 
 use super::{PARTITION_HEAD, Reply, index_in, one_node};
 use crate::kafka::api::Stop;
 use crate::kafka::wire::{Malformed, Reader, Writer};
 use crate::placement::Leaders;
+use crate::placement::strategy::OfTopic;
 
 pub(super) fn rewrite(mut reply: Reply<'_>, mut out: Writer<'_>) -> Result<(), Stop> {
     let version = reply.asked.version;
@@ -89,7 +91,14 @@ fn topic(
         Ok((name, body.count(PARTITION_HEAD + 4)?))
     })?;
     let of_topic = leaders.of_topic(name.unwrap_or_default());
-    for _ in 0..partitions.unwrap_or(0) {
+    let mut left = partitions.unwrap_or(0);
+    while left > 0 {
+        let run = if version >= 9 { plain::run(&mut reply.body, out, left, of_topic)? } else { 0 };
+        left -= run;
+        if run > 0 {
+            continue;
+        }
+        left -= 1;
         let head: [u8; PARTITION_HEAD] = reply.body.array()?;
         let leader = reply.body.i32()?;
         if version >= 7 {
@@ -110,6 +119,47 @@ fn topic(
     reply.body.tags()?;
     out.no_tags();
     Ok(())
+}
+
+/// Partitions in the flexible versions that have one replica, which is in sync, and a leader. The rewritten ones are laid
+/// out alike.
+mod plain {
+    use super::{Malformed, OfTopic, Reader, Writer};
+
+    /// Error 0..2, index 2..6, leader 6..10, epoch 10..14, a count of one and the replica 15..19, the same in sync 20..24, no
+    /// offline replicas, no tagged fields.
+    const BYTES: usize = 26;
+
+    /// Rewrites as many as come one after the other, at most `most`; returns how many.
+    pub(super) fn run(
+        body: &mut Reader<'_>,
+        out: &mut Writer<'_>,
+        most: usize,
+        leaders: OfTopic<'_>,
+    ) -> Result<usize, Malformed> {
+        let rest = body.rest();
+        let count = rest.as_chunks().0.iter().take(most).take_while(|bytes| is_plain(bytes)).count();
+        let run = rest.get(..count * BYTES).unwrap_or_default();
+        body.skip(run.len())?;
+        for bytes in out.raw_mut(run).as_chunks_mut().0 {
+            lead(bytes, leaders);
+        }
+        Ok(count)
+    }
+
+    fn is_plain(bytes: &[u8; BYTES]) -> bool {
+        let has_leader = bytes[6] & 0x80 == 0;
+        has_leader && bytes[14] == 2 && bytes[19] == 2 && bytes[24] == 1 && bytes[25] == 0
+    }
+
+    fn lead(bytes: &mut [u8; BYTES], leaders: OfTopic<'_>) {
+        let index = u32::from_be_bytes([bytes[2], bytes[3], bytes[4], bytes[5]]);
+        let node = leaders.partition(index).to_be_bytes();
+        bytes[6..10].copy_from_slice(&node);
+        bytes[10..14].copy_from_slice(&(-1i32).to_be_bytes());
+        bytes[15..19].copy_from_slice(&node);
+        bytes[20..24].copy_from_slice(&node);
+    }
 }
 
 /// What a partition says of brokers, from its leader to its end.
