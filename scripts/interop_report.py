@@ -15,7 +15,7 @@ BEGIN, END = "<!-- measured -->\n", "<!-- end -->"
 
 def versions():
     """Client, library and version, from the table of tests/clients/README.md."""
-    text = (ROOT / "tests/clients/README.md").read_text()
+    text = (ROOT / "tests/clients/README.md").read_text().split("## Command line")[0]
     rows = re.findall(r"^\| `([^`]+)` \| ([^|]+) \|", text, re.M)
     return "; ".join(f"{name}: {library.strip()}" for name, library in rows)
 

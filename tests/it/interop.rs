@@ -1,8 +1,10 @@
-//! Unmodified clients before an unmodified broker, with our gateways between: six agents in two groups over three
-//! zones, real Redis, our DNS. Each client's row of the matrix in docs/interop.md is measured at the sockets.
+//! Unmodified clients before an unmodified broker, with our gateways between: agents in two groups over three zones (nine
+//! in the matrix, six in the restart), real Redis, our DNS. Each client's row of the matrix in docs/interop.md is
+//! measured at the sockets.
 //!
-//! `scripts/test` runs it small, in a stage of its own, for it wants the machine for itself. `scripts/interop` sets INTEROP_RECORDS (records per client), INTEROP_CLIENTS (names,
-//! with commas) and INTEROP_REPORT (a file for the tables).
+//! `scripts/interop --small` runs it with every change, alone, for it wants the machine for itself. `scripts/interop`
+//! sets INTEROP_RECORDS (records per client), INTEROP_CLIENTS (names, with commas) and INTEROP_REPORT (a file for the
+//! tables).
 
 mod bed;
 mod matrix;

@@ -5,6 +5,7 @@ Command line and output: tests/clients/README.md.
 
 import asyncio
 import json
+import logging
 import signal
 import sys
 import time
@@ -326,12 +327,18 @@ class KafkaPython:
             def on_partitions_revoked(self, revoked):
                 moved("revoked", revoked)
 
+        # Why a group moves, for the test's log.
+        logging.basicConfig(format="%(asctime)s %(name)s %(message)s", level=logging.WARNING)
+        logging.getLogger("kafka.coordinator").setLevel(OPTIONS.get("debug", "INFO"))
         consumer = KafkaConsumer(
             **self.settings(
                 group_id=GROUP, auto_offset_reset="earliest", isolation_level="read_committed"
             )
         )
         consumer.subscribe([TOPIC], listener=Listener())
+        # Asks for the topic's metadata before it joins. A leader that learns the partitions only after it has assigned
+        # none joins once more, and kafka-python 3.0.12 forgets that if poll() returns before SyncGroup is answered.
+        consumer.partitions_for_topic(TOPIC)
         seen = 0
         while seen < COUNT and not late():
             for records in consumer.poll(200).values():
