@@ -19,6 +19,7 @@ use crate::model::{self, Agent, Cluster, Fleet, Group, Moment};
 use crate::placement::ZoneRules;
 use sample::Sample;
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hasher};
 use std::net::IpAddr;
 
 /// What the operator decides about dynamic answers.
@@ -237,14 +238,15 @@ impl Link<'_> {
 /// A bounded chain of aliases.
 #[derive(Debug, Default)]
 pub struct Aliases<'a> {
-    links: [Option<Link<'a>>; limits::ALIASES],
+    /// Each with a hash of the name at hand: a wildcard's alias is another one at each name.
+    links: [Option<(Link<'a>, u64)>; limits::ALIASES],
     len: usize,
 }
 
 impl<'a> Aliases<'a> {
     /// The links in order.
     pub fn iter(&self) -> impl Iterator<Item = &Link<'a>> {
-        self.links.iter().take(self.len).flatten()
+        self.links.iter().take(self.len).flatten().map(|(link, _)| link)
     }
 
     /// Whether the question's own name says it.
@@ -252,14 +254,17 @@ impl<'a> Aliases<'a> {
         self.len == 0
     }
 
-    /// Adds a link; `false` when the chain is full, or has been here before. A DNAME may be passed twice, for another
-    /// name each time.
-    fn push(&mut self, link: Link<'a>) -> bool {
-        if !link.is_moved() && self.iter().any(|have| std::ptr::eq(have.set, link.set)) {
+    /// Adds what `name` says; `false` when the chain is full, or has been at this name before.
+    fn push(&mut self, name: &Name, link: Link<'a>) -> bool {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(name.wire());
+        let hash = hasher.finish();
+        let is_same = |(have, at): &(Link<'_>, u64)| *at == hash && std::ptr::eq(have.set, link.set);
+        if self.links.iter().take(self.len).flatten().any(is_same) {
             return false;
         }
         let Some(place) = self.links.get_mut(self.len) else { return false };
-        *place = Some(link);
+        *place = Some((link, hash));
         self.len += 1;
         true
     }
@@ -298,13 +303,17 @@ fn follow_aliases<'a>(known: &Known<'a>, question: Question<'_>, entropy: u64, a
     while let Outcome::Alias(link) = answer.outcome {
         // What the last alias led to stays unsaid, unless it is found below.
         answer.outcome = Outcome::AliasesOnly;
-        if !answer.aliases.push(link) {
+        if !answer.aliases.push(&name, link) {
             return;
         }
         let Some(target) = link.follow(&name) else {
             answer.outcome = Outcome::NameTooLong;
             return;
         };
+        // The CNAME that a DNAME makes is what was asked for.
+        if question.qtype == rtype::CNAME {
+            return;
+        }
         name = target;
         let next = of_one_name(known, Question { name: &name, ..question }, entropy);
         // Beyond our zones the resolver asks those who know.

@@ -132,7 +132,9 @@ pub fn text_of(wire: &[u8]) -> String {
         }
         for byte in tail.iter().take(usize::from(*len)) {
             match byte {
-                b'.' | b'\\' | b'"' | b';' => text.extend(['\\', char::from(*byte)]),
+                b'.' | b'\\' | b'"' | b';' | b'(' | b')' | b'@' | b'$' => {
+                    text.extend(['\\', char::from(*byte)])
+                }
                 0x21..=0x7e => text.push(char::from(*byte)),
                 other => text.push_str(&format!("\\{other:03}")),
             }

@@ -4,7 +4,7 @@
 
 use super::answer::fleet::Census;
 use super::answer::sample::ttl_of;
-use super::answer::{Answer, Known, Outcome, Services};
+use super::answer::{Answer, Known, Link, Outcome, Services};
 use super::edns::{Ede, Reply};
 use super::names::{Name, text_of};
 use super::tree::{Node, Part, RrSet};
@@ -270,7 +270,8 @@ impl<'b> Page<'b> {
         for (at, link) in answer.aliases.iter().enumerate() {
             let target = link.follow(&here.name);
             // A chain that passes the same DNAME twice says it once.
-            if !answer.aliases.iter().take(at).any(|before| std::ptr::eq(before.set, link.set)) {
+            let is_said = |before: &Link<'_>| link.is_moved() && std::ptr::eq(before.set, link.set);
+            if !answer.aliases.iter().take(at).any(is_said) {
                 self.set(
                     &here,
                     here.pointer(link.owner),

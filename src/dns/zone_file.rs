@@ -482,6 +482,7 @@ i A (192.0.2.3
             "TLSA 3 1 1 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
             "TXT \"a b\" c\\200",
             "TYPE65280 \\# 3 aa bbcc",
+            "TYPE65280 \\# 0",
             "TYPE1 \\# 4 c0000201",
             "A \\# 4 (c000 0201)",
             "ZONEMD 2018031900 1 1 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
@@ -536,6 +537,14 @@ i A (192.0.2.3
         let (entries, problems) = read(&folder.path().join(files[0].0), &Name::parse("k.example").unwrap());
         let prefix = format!("{}/", folder.path().display());
         (entries, problems.iter().map(|problem| problem.to_string().replace(&prefix, "")).collect())
+    }
+
+    #[test]
+    fn an_at_sign_is_the_origin_where_a_name_stands() {
+        let (entries, problems) = parsed("$ORIGIN \\(a\\@.b.\nx 1 MX 5 @\nx 1 TXT @ \\@\n");
+        assert_eq!(problems, Vec::<String>::new());
+        assert_eq!(&entries[0].rdata[..], b"\x00\x05\x03(a@\x01b\x00");
+        assert_eq!(&entries[1].rdata[..], b"\x01@\x01@");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod detect_proxy;
 mod detect_service;
 mod dns;
 mod dns_fleet;
+mod dns_peers;
 mod dns_scenarios;
 mod dns_transfer;
 mod gateway;

@@ -1,4 +1,4 @@
-//! `$GENERATE`, which BIND invented and NSD and Knot know: one line that stands for a series of records.
+//! `$GENERATE`, which BIND invented: one line that stands for a series of records.
 
 use super::token;
 use crate::limits::dns as limits;

@@ -3,6 +3,7 @@
 //! another one.
 
 use super::{parse_ttl, token};
+use crate::dns::names::text_of;
 use bytes::Bytes;
 use domain::base::iana::{Class, Rtype};
 use domain::base::name::{Name, UncertainName};
@@ -28,6 +29,11 @@ const WRITTEN_LIKE: [(u16, &str); 12] = [
     (262, "TXT"),       // WALLET
     (32_769, "DS"),     // DLV, RFC 4431
 ];
+
+/// Types whose data holds names, where `@` stands for the origin: NS, MD, MF, CNAME, SOA, MB, MG, MR, PTR, MINFO, MX, RP,
+/// AFSDB, RT, SRV, NAPTR, KX, DNAME, IPSECKEY, TALINK, SVCB, HTTPS, LP.
+const HAVE_NAMES: [u16; 23] =
+    [2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 15, 17, 18, 21, 33, 35, 36, 39, 45, 58, 64, 65, 107];
 
 /// What stands behind a record's owner.
 #[derive(Debug)]
@@ -81,9 +87,8 @@ impl<'t> Fields<'t> {
         let like = WRITTEN_LIKE.iter().find(|(rtype, _)| *rtype == self.rtype);
         let text = match like {
             _ if is_generic => format!(". 1 IN TYPE{} {}\n", self.rtype, self.data),
-            Some((_, like)) => format!(". 1 IN {like} {}\n", self.data),
-            None if self.rtype == Rtype::SOA.to_int() => format!(". 1 IN SOA {}\n", plain_times(self.data)),
-            None => format!(". 1 IN {} {}\n", self.type_text, self.data),
+            Some((_, like)) => format!(". 1 IN {like} {}\n", self.plain_data(origin)),
+            None => format!(". 1 IN {} {}\n", self.type_text, self.plain_data(origin)),
         };
         let mut file = Zonefile::from(text.as_str());
         file.set_origin(
@@ -103,6 +108,20 @@ impl<'t> Fields<'t> {
             return Err(format!("these bytes are no data of type {}", self.type_text));
         }
         Ok(data)
+    }
+
+    /// The data without what the scanner does not know: `@` for the origin as a name, and times with units.
+    fn plain_data(&self, origin: &[u8]) -> String {
+        let is_soa = self.rtype == Rtype::SOA.to_int();
+        if !is_soa && !(self.data.contains('@') && HAVE_NAMES.contains(&self.rtype)) {
+            return self.data.to_owned();
+        }
+        let plain = |(at, word): (usize, &str)| match parse_ttl(word) {
+            Some(seconds) if is_soa && (3..=6).contains(&at) => seconds.to_string(),
+            _ if word == "@" => text_of(origin),
+            _ => word.to_owned(),
+        };
+        words(self.data).enumerate().map(plain).collect::<Vec<_>>().join(" ")
     }
 
     /// The scanner's message with what a person can do about it.
@@ -163,15 +182,6 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
         rest = behind;
         (!word.is_empty()).then_some(word)
     })
-}
-
-/// An SOA's data with its four times in seconds.
-fn plain_times(data: &str) -> String {
-    let plain = |(at, word): (usize, &str)| match parse_ttl(word) {
-        Some(seconds) if (3..=6).contains(&at) => seconds.to_string(),
-        _ => word.to_owned(),
-    };
-    words(data).enumerate().map(plain).collect::<Vec<_>>().join(" ")
 }
 
 /// Whether bytes that were given as such are what their type says. Types that are not known may be anything.
