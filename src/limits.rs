@@ -316,6 +316,8 @@ pub mod dns {
     pub const ZONE_RECORDS: usize = 1_000_000;
     /// Links of a CNAME chain that one answer follows; a longer chain is left to the resolver.
     pub const ALIASES: usize = 8;
+    /// PTR records of one address: who asks wants a name, and agents that share an address are few.
+    pub const POINTERS: usize = 16;
     /// TTL of dynamic answers in seconds: 0 makes some resolvers misbehave, long ones keep dead agents alive.
     pub const TTL: Bound<u32> = Bound { default: 5, min: 1, max: 3_600 };
     /// TTL of negative answers in seconds where no zone file says another.

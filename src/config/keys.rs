@@ -284,7 +284,7 @@ const ZONE: &[Key] = &[
         "apex",
         Kind::DnsName,
         Required("\"kafka.example\""),
-        "The zone's name: what the parent zone delegates.",
+        "The zone's name: what the parent zone delegates. Below in-addr.arpa or ip6.arpa (1.0.10.in-addr.arpa is 10.0.1.0/24) it is a reverse zone: PTR of the agents' addresses.",
     ),
     key(
         "file",

@@ -6,6 +6,7 @@
 
 mod access;
 pub mod fleet;
+pub mod reverse;
 pub mod sample;
 
 pub use access::Access;
@@ -17,6 +18,7 @@ use super::zones::{Zone, Zones};
 use crate::limits::dns as limits;
 use crate::model::{self, Agent, Cluster, Fleet, Group, Moment};
 use crate::placement::ZoneRules;
+use reverse::Pointers;
 use sample::Sample;
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hasher};
@@ -136,6 +138,8 @@ pub enum Kind {
     Zone,
     /// `<agent>.<group>.<cluster>`.
     Agent,
+    /// An address, or a network that has some, in a reverse zone.
+    Address,
     /// `_<service>._tcp.<group>.<cluster>`, and `_tcp` above it.
     Service,
     /// Nothing that exists, or that is known yet.
@@ -174,6 +178,8 @@ pub enum Outcome<'a> {
     V4(Sample<4>),
     /// AAAA records.
     V6(Sample<16>),
+    /// PTR records.
+    Pointers(Pointers<'a>),
     /// SRV records.
     Services(Services<'a>),
     /// The group's TXT records.
@@ -329,11 +335,11 @@ fn follow_aliases<'a>(known: &Known<'a>, question: Question<'_>, entropy: u64, a
 /// What one name says, before its alias is followed.
 #[inline]
 fn of_one_name<'a>(known: &Known<'a>, question: Question<'_>, entropy: u64) -> Answer<'a> {
-    let said = |zone, kind, group, zone_kept, outcome| {
-        let aliases = Aliases::default();
-        Answer { zone, kind, last: kind, group, zone_kept, aliases, outcome }
+    let answer = |zone, said: fleet::Said<'a>| {
+        let fleet::Said { kind, group, zone_kept, outcome } = said;
+        Answer { zone, kind, last: kind, group, zone_kept, aliases: Aliases::default(), outcome }
     };
-    let new = |zone, kind, outcome| said(zone, kind, None, None, outcome);
+    let new = |zone, kind, outcome| answer(zone, fleet::Said::new(kind, outcome));
     let Some((zone, apex)) = known.zones.of_type(question.name, question.qtype) else {
         return new(None, Kind::Outside, Outcome::Refused);
     };
@@ -352,18 +358,32 @@ fn of_one_name<'a>(known: &Known<'a>, question: Question<'_>, entropy: u64) -> A
             of_static(Outcome::NotSynced)
         }
         Found::Exact(node) => of_static(at_node(zone, node, question.qtype)),
+        // In a reverse zone the fleet is asked name by name: there is no label that it could own.
+        found @ (Found::Below(_) | Found::Nowhere) if let Some(network) = zone.reverse => {
+            match reverse::answer(known, question, network, apex) {
+                Some(said) => answer(Some(zone), said),
+                None => of_static(missing_at(zone, &found, question.qtype)),
+            }
+        }
         Found::Below(node) => of_static(below_node(zone, node, question.qtype)),
         Found::Nowhere => match fleet::answer(known, question, apex, entropy) {
-            Some(fleet::Said { kind, group, zone_kept, outcome }) => {
-                said(Some(zone), kind, group, zone_kept, outcome)
-            }
+            Some(said) => answer(Some(zone), said),
             // A wildcard at the apex covers what neither static data nor the fleet has.
-            None => match zone.tree.apex().map(|node| below_node(zone, node, question.qtype)) {
-                None | Some(Outcome::NoSuchName) => new(Some(zone), Kind::Unknown, Outcome::NoSuchName),
-                Some(outcome) => of_static(outcome),
+            None => match missing_at(zone, &Found::Nowhere, question.qtype) {
+                Outcome::NoSuchName => new(Some(zone), Kind::Unknown, Outcome::NoSuchName),
+                outcome => of_static(outcome),
             },
         },
     }
+}
+
+/// What static data says of a name that does not exist.
+fn missing_at<'a>(zone: &'a Zone, found: &Found<'a>, qtype: u16) -> Outcome<'a> {
+    let closest = match found {
+        Found::Below(node) => Some(*node),
+        _ => zone.tree.apex(),
+    };
+    closest.map_or(Outcome::NoSuchName, |node| below_node(zone, node, qtype))
 }
 
 /// What a node of static data says to `qtype`.
@@ -396,6 +416,7 @@ impl From<Kind> for crate::telemetry::dns::NameKind {
             Kind::Group => Self::Group,
             Kind::Zone => Self::Zone,
             Kind::Agent => Self::Agent,
+            Kind::Address => Self::Address,
             Kind::Service => Self::Service,
             Kind::Unknown => Self::Unknown,
         }

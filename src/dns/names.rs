@@ -80,6 +80,15 @@ impl Name {
         Self::read(&wire).ok().map(|(name, _)| name)
     }
 
+    /// The name `label` below this one. `None` if that is longer than a name may be.
+    pub fn child(&self, label: &[u8]) -> Option<Self> {
+        let mut wire = [0; 65]; // its length, 63 bytes, the root
+        let (len, own) = wire.split_first_mut()?;
+        *len = u8::try_from(label.len()).ok()?;
+        own.get_mut(..label.len()).filter(|own| (1..=63).contains(&own.len()))?.copy_from_slice(label);
+        Self::read(&wire).ok()?.0.moved(1, self.wire())
+    }
+
     /// How many labels it has, the root not counted.
     pub fn labels(&self) -> usize {
         self.labels
@@ -190,6 +199,9 @@ mod tests {
         let long = |last: usize| [[63; 64].repeat(3), vec![last as u8; 1 + last], vec![0]].concat();
         assert_eq!((long(57).len(), name.moved(2, &long(57)).unwrap().wire().len()), (251, 255));
         assert!(name.moved(2, &long(58)).is_none());
+        assert_eq!(name.child(b"x").unwrap().to_string(), "x.a.b.old.example.");
+        assert!(name.child(&[b'x'; 64]).is_none() && name.child(b"").is_none());
+        assert_eq!(name.child(&[b'x'; 63]).unwrap().label(0), [b'x'; 63]);
     }
 
     #[test]

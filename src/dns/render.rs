@@ -3,6 +3,7 @@
 //! for the OPT is set aside first, so that a truncated answer has it too (RFC 6891 §7).
 
 use super::answer::fleet::Census;
+use super::answer::reverse::Pointers;
 use super::answer::sample::ttl_of;
 use super::answer::{Answer, Known, Link, Outcome, Services};
 use super::edns::{Ede, Reply};
@@ -319,6 +320,7 @@ impl<'b> Page<'b> {
             Outcome::Any => self.record(here.pointer(0), rtype::HINFO, ttl, Section::Answer, |page| {
                 page.put(b"\x07RFC8482\x00")
             }),
+            Outcome::Pointers(pointers) => self.pointers(here, pointers),
             Outcome::Services(services) => self.services(here, services),
             Outcome::GroupText(group) => self.group_text(here, group, known),
             Outcome::AgentText(agent) => self.agent_text(here, agent, known),
@@ -457,6 +459,18 @@ impl<'b> Page<'b> {
             })?;
         }
         Ok(())
+    }
+
+    fn pointers(&mut self, here: &Here<'_>, pointers: &Pointers<'_>) -> Fits {
+        pointers.iter().try_for_each(|Agent { key, .. }| {
+            self.record(here.pointer(0), rtype::PTR, pointers.ttl, Section::Answer, |page| {
+                for label in [key.agent.as_str(), key.group.as_str(), key.cluster.as_str()] {
+                    page.put(&[label.len() as u8])?;
+                    page.put(label.as_bytes())?;
+                }
+                page.put(pointers.apex.wire())
+            })
+        })
     }
 
     fn services(&mut self, here: &Here<'_>, services: &Services<'_>) -> Fits {

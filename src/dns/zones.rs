@@ -2,12 +2,13 @@
 
 mod check;
 
+use super::answer::reverse::network_of;
 use super::names::Name;
 use super::tree::{RrSet, Tree};
 use super::wire::rtype;
 use super::zone_file::{self, Entry, Problem};
 use crate::limits::dns as limits;
-use crate::model::Cluster;
+use crate::model::{Cluster, Network};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,6 +49,11 @@ pub struct Zone {
     pub apex: Name,
     /// Its static data.
     pub tree: Tree,
+    /// For a zone below in-addr.arpa or ip6.arpa, the network that it stands for, if any: its names are made of the agents'
+    /// addresses, and no cluster lies in it.
+    pub reverse: Option<Option<Network>>,
+    /// Which of the configured zones it is.
+    place: usize,
     /// TTL of its negative answers: the smaller of the SOA's TTL and its MINIMUM (RFC 2308 §3).
     pub negative_ttl: u32,
     /// The serial of its file; 1 without a file.
@@ -79,6 +85,13 @@ impl Serial {
 }
 
 impl Zone {
+    /// Whether static data owns the label of this cluster.
+    fn hides(&self, cluster: &Cluster) -> bool {
+        let has = |name: Name| self.tree.get(name.wire()).is_some();
+        self.tree.apex().is_some_and(|apex| apex.is_moved)
+            || self.apex.child(cluster.as_str().as_bytes()).is_none_or(has)
+    }
+
     /// Which label of `name` is the first of the apex, if it lies within the zone.
     fn apex_in(&self, name: &Name) -> Option<usize> {
         let index = name.labels().checked_sub(self.apex.labels())?;
@@ -145,7 +158,7 @@ impl Zones {
         }
         problems.extend(check::nested(&loaded, clusters));
         delegate(&mut loaded);
-        let mut zones: Vec<Zone> = loaded.into_iter().map(Loaded::compile).collect();
+        let mut zones: Vec<Zone> = (0..).zip(loaded).map(|(place, zone)| zone.compile(place)).collect();
         // The longest apex first: a zone below another is its own (RFC 1034 §4.3.2, step 2).
         zones.sort_by_key(|zone| std::cmp::Reverse(zone.apex.labels()));
         if problems.is_empty() { Ok(Self(zones)) } else { Err(problems) }
@@ -184,11 +197,14 @@ impl Zones {
     /// Zones in which static data owns the label of `cluster`, so that the cluster cannot be asked for there.
     /// For configured clusters this is an error at the start; one that turns up later should be warned about.
     pub fn that_hide<'a>(&'a self, cluster: &'a Cluster) -> impl Iterator<Item = &'a Zone> {
-        self.0.iter().filter(|zone| {
-            let label = cluster.as_str().as_bytes();
-            let name = [&[label.len() as u8], label, zone.apex.wire()].concat();
-            zone.tree.get(&name).is_some() || zone.tree.apex().is_some_and(|apex| apex.is_moved)
-        })
+        self.0.iter().filter(|zone| zone.reverse.is_none() && zone.hides(cluster))
+    }
+
+    /// The zone that the names of this cluster's agents are given in where one must be chosen: the first of the
+    /// configured ones in which the cluster can be asked for.
+    pub fn home_of(&self, cluster: &Cluster) -> Option<&Zone> {
+        let can_be = |zone: &&Zone| zone.reverse.is_none() && !zone.hides(cluster);
+        self.0.iter().filter(can_be).min_by_key(|zone| zone.place)
     }
 }
 
@@ -200,11 +216,12 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn compile(self) -> Zone {
+    fn compile(self, place: usize) -> Zone {
         let Self { apex, entries } = self;
         let tree = Tree::build(&apex, &entries);
         let (serial, negative_ttl) = soa_numbers(&entries);
-        Zone { apex, tree, negative_ttl, serial, agreed: Serial::default() }
+        let reverse = network_of(&apex);
+        Zone { apex, tree, reverse, place, negative_ttl, serial, agreed: Serial::default() }
     }
 
     /// Whether `name` lies below this zone's apex.

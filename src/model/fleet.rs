@@ -1,6 +1,7 @@
 //! The whole fleet as one immutable snapshot. Publishing a change rebuilds one group and copies one shard of
 //! pointers, not ten thousand groups.
 
+use super::addresses::{AddressIndex, Claim, Network};
 use super::agent::Refusal;
 use super::catalog::Catalog;
 use super::group::{Group, is_twin, only};
@@ -30,6 +31,7 @@ pub struct Fleet {
     generation: u64,
     synced: bool,
     shards: Box<[Arc<Shard>]>,
+    addresses: AddressIndex,
     clusters: Arc<BTreeMap<Cluster, ClusterEntry>>,
     catalogs: Arc<BTreeMap<Cluster, Arc<Catalog>>>,
     refused: Arc<Vec<Refusal>>,
@@ -43,6 +45,7 @@ impl Default for Fleet {
             generation: 0,
             synced: false,
             shards: (0..SHARDS).map(|_| Arc::clone(&empty)).collect(),
+            addresses: AddressIndex::default(),
             clusters: Arc::default(),
             catalogs: Arc::default(),
             refused: Arc::default(),
@@ -96,6 +99,16 @@ impl Fleet {
         self.bucket(cluster, group).find(|have| {
             have.cluster.as_str().as_bytes() == cluster && have.name.as_str().as_bytes() == group
         })
+    }
+
+    /// The agents that have this address, held or remembered, of whatever groups.
+    pub fn at_address(&self, address: Network) -> &[Claim] {
+        self.addresses.at(address)
+    }
+
+    /// Whether any agent, held or remembered, has an address in this network.
+    pub fn has_within(&self, network: Network) -> bool {
+        self.addresses.has_within(network)
     }
 
     /// The cluster that owns `label`: the one of that name, else the only one whose `-` twin it is.
@@ -198,8 +211,12 @@ impl Edit {
         let shard = Arc::make_mut(shard);
         let same = |have: &Arc<Group>| have.cluster == group.cluster && have.name == group.name;
         match shard.iter_mut().find(|(have, old)| *have == hash && same(old)) {
-            Some((_, old)) => *old = group,
+            Some((_, old)) => {
+                self.next.addresses.follow(Some(old), Some(&group));
+                *old = group;
+            }
             None => {
+                self.next.addresses.follow(None, Some(&group));
                 let at = shard.partition_point(|(have, _)| *have < hash);
                 shard.insert(at, (hash, group));
             }
@@ -226,7 +243,10 @@ impl Edit {
         }
         let hash = canonical_hash(cluster.as_str().as_bytes(), group.as_str().as_bytes());
         if let Some(shard) = self.next.shards.get_mut(hash as usize % SHARDS) {
-            Arc::make_mut(shard).retain(|(_, have)| have.cluster != *cluster || have.name != *group);
+            let is_it = |have: &Group| have.cluster == *cluster && have.name == *group;
+            let gone = shard.iter().find(|(_, have)| is_it(have)).map(|(_, have)| Arc::clone(have));
+            self.next.addresses.follow(gone.as_deref(), None);
+            Arc::make_mut(shard).retain(|(_, have)| !is_it(have));
         }
     }
 

@@ -19,13 +19,15 @@ pub enum NameKind {
     Group,
     Zone,
     Agent,
+    Address,
     Service,
     Unknown,
     None,
 }
 
-const KINDS: [&str; 10] =
-    ["outside", "apex", "static", "cluster", "group", "zone", "agent", "service", "unknown", "none"];
+const KINDS: [&str; 11] = [
+    "outside", "apex", "static", "cluster", "group", "zone", "agent", "address", "service", "unknown", "none",
+];
 /// Response codes that we give, by their place in the cells.
 const RCODES: [(u8, &str); 10] = [
     (0, "noerror"),

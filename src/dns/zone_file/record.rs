@@ -113,7 +113,8 @@ impl<'t> Fields<'t> {
     /// The data without what the scanner does not know: `@` for the origin as a name, and times with units.
     fn plain_data(&self, origin: &[u8]) -> String {
         let is_soa = self.rtype == Rtype::SOA.to_int();
-        if !is_soa && !(self.data.contains('@') && HAVE_NAMES.contains(&self.rtype)) {
+        let has_names = HAVE_NAMES.contains(&self.rtype) && self.data.contains('@');
+        if !is_soa && !has_names {
             return self.data.to_owned();
         }
         let plain = |(at, word): (usize, &str)| match parse_ttl(word) {

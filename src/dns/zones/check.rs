@@ -1,6 +1,7 @@
 //! What would make a zone answer wrongly is found before it is served: every problem at once, with file and line.
 
 use super::{Loaded, is_below, is_within, plain, top_label};
+use crate::dns::answer::reverse::network_of;
 use crate::dns::names::{Name, label_text, text_of};
 use crate::dns::tree::target_at;
 use crate::dns::wire::rtype;
@@ -17,8 +18,9 @@ pub(super) fn records(
     entries: &[Entry],
     clusters: &[Cluster],
 ) -> Vec<Problem> {
-    let check = Check { file, apex, entries };
-    check.all(clusters)
+    // No cluster lies in a reverse zone.
+    let clusters = if network_of(apex).is_some() { &[] } else { clusters };
+    Check { file, apex, entries }.all(clusters)
 }
 
 /// Zones that lie at or below the name that a configured cluster (or its `-` twin) has in another zone: they would
