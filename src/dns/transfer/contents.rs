@@ -58,7 +58,19 @@ pub struct Set {
 pub struct Data(Box<[u8]>);
 
 impl Data {
-    fn of(mut records: Vec<Vec<u8>>) -> Option<Arc<Self>> {
+    /// These records, however many they are.
+    fn whole(mut records: Vec<Vec<u8>>) -> Option<Arc<Self>> {
+        records.sort_unstable();
+        records.dedup();
+        let flat = records
+            .iter()
+            .flat_map(|record| (record.len() as u16).to_be_bytes().into_iter().chain(record.iter().copied()));
+        let flat: Box<[u8]> = flat.collect();
+        (!flat.is_empty()).then(|| Arc::new(Self(flat)))
+    }
+
+    /// As many of these records as one answer of a secondary can hold.
+    fn bounded(mut records: Vec<Vec<u8>>) -> Option<Arc<Self>> {
         records.sort_unstable();
         records.dedup();
         let bytes = |records: &[Vec<u8>]| records.iter().map(|record| record.len() + 2).sum::<usize>();
@@ -69,13 +81,8 @@ impl Data {
             while bytes(&records) > limits::TRANSFER_SET_BYTES {
                 records.pop();
             }
-            records.sort_unstable();
         }
-        let flat = records
-            .iter()
-            .flat_map(|record| (record.len() as u16).to_be_bytes().into_iter().chain(record.iter().copied()));
-        let flat: Box<[u8]> = flat.collect();
-        (!flat.is_empty()).then(|| Arc::new(Self(flat)))
+        Self::whole(records)
     }
 
     /// The data of each record.
@@ -188,7 +195,7 @@ impl<'a> Builder<'a> {
             for set in node.sets.iter().filter(|set| set.rtype != rtype::SOA) {
                 let records = set.records.iter().map(|data| data.flat(&self.zone.apex)).collect();
                 // Static sets are whole, however large: the operator wrote them.
-                if let Some(data) = Data::of(records) {
+                if let Some(data) = Data::whole(records) {
                     let owner = (&*node.name).into();
                     self.sets.push(Set { owner, rtype: set.rtype, ttl: set.ttl, closed: false, data });
                 }
@@ -273,7 +280,7 @@ impl<'a> Builder<'a> {
     fn agent(&self, group: &Group, agent: &Agent) -> Vec<(String, Both)> {
         let octets4 = agent.record.v4().map(|address| address.octets().to_vec());
         let octets6 = agent.record.v6().map(|address| address.octets().to_vec());
-        let both = Both { v4: Data::of(octets4.collect()), v6: Data::of(octets6.collect()) };
+        let both = Both { v4: Data::bounded(octets4.collect()), v6: Data::bounded(octets6.collect()) };
         let is_its = |label: &String| {
             let owner = group.agent_by_label(label, self.known.now);
             owner.is_some_and(|owner| owner.key == agent.key)
@@ -309,7 +316,7 @@ impl<'a> Builder<'a> {
             let numbers = [0, agent.record.weight, *port].map(u16::to_be_bytes).concat();
             Some([numbers, host.to_vec()].concat())
         };
-        let data = Data::of(hosts.iter().filter_map(target).collect());
+        let data = Data::bounded(hosts.iter().filter_map(target).collect());
         self.add(&[&label, "_tcp", base[0], base[1]], rtype::SRV, data, closed);
     }
 
@@ -322,7 +329,7 @@ impl<'a> Builder<'a> {
     fn text(&mut self, labels: &[&str], text: &str, closed: bool) {
         let len = u8::try_from(text.len()).unwrap_or(u8::MAX);
         let text = text.as_bytes().get(..usize::from(len)).unwrap_or_default();
-        self.add(labels, rtype::TXT, Data::of(vec![[&[len], text].concat()]), closed);
+        self.add(labels, rtype::TXT, Data::bounded(vec![[&[len], text].concat()]), closed);
     }
 
     fn add(&mut self, labels: &[&str], rtype: u16, data: Option<Arc<Data>>, closed: bool) {
@@ -364,7 +371,7 @@ impl<'a> Builder<'a> {
         let now = self.known.now;
         let octets4 = groups.iter().flat_map(|group| octets(group.v4().all(), now)).collect();
         let octets6 = groups.iter().flat_map(|group| octets(group.v6().all(), now)).collect();
-        Both { v4: Data::of(octets4), v6: Data::of(octets6) }
+        Both { v4: Data::bounded(octets4), v6: Data::bounded(octets6) }
     }
 }
 
@@ -383,5 +390,5 @@ fn octets<const N: usize>(
 }
 
 fn live<const N: usize>(addresses: ReadyAddresses<'_, N>, now: crate::model::Moment) -> Option<Arc<Data>> {
-    Data::of(octets(addresses, now).collect())
+    Data::bounded(octets(addresses, now).collect())
 }

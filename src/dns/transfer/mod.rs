@@ -255,6 +255,7 @@ impl Transfers {
                         versions: zone.versions.subscribe(),
                         interval: settings.interval,
                         metrics: Arc::clone(&self.metrics),
+                        in_trouble: false,
                     };
                     tasks.spawn(notifier.run(stop.clone()));
                 }

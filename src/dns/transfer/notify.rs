@@ -29,6 +29,8 @@ pub(super) struct Notifier {
     /// Shortest time between two of them.
     pub(super) interval: Duration,
     pub(super) metrics: Arc<Metrics>,
+    /// The last one was not acknowledged, which was said.
+    pub(super) in_trouble: bool,
 }
 
 /// What came back.
@@ -77,23 +79,29 @@ impl Notifier {
             match reply {
                 Reply::Acknowledged => {
                     self.metrics.notified("acknowledged");
+                    self.in_trouble = false;
                     tracing::debug!(%zone, %secondary, serial, "NOTIFY was acknowledged");
                     return;
                 }
                 Reply::Refused(rcode) => {
                     self.metrics.notified("refused");
-                    tracing::warn!(
-                        %zone, %secondary, rcode,
-                        "a secondary refuses NOTIFY: let it allow them from here, with the key of this secondary"
-                    );
+                    if !self.in_trouble {
+                        tracing::warn!(
+                            %zone, %secondary, rcode,
+                            "a secondary refuses NOTIFY: let it allow them from here, signed with its key"
+                        );
+                    }
+                    self.in_trouble = true;
                     return;
                 }
                 Reply::None => wait = wait.saturating_mul(2),
             }
         }
         self.metrics.notified("unanswered");
-        let (zone, secondary, tries) = (&self.apex, self.to, limits::NOTIFY_TRIES);
-        tracing::warn!(%zone, %secondary, tries, "a secondary does not answer NOTIFY: it will see at its refresh");
+        if !std::mem::replace(&mut self.in_trouble, true) {
+            let (zone, secondary, tries) = (&self.apex, self.to, limits::NOTIFY_TRIES);
+            tracing::warn!(%zone, %secondary, tries, "a secondary does not answer NOTIFY: it will see at its refresh");
+        }
     }
 
     /// Sends one and waits for its reply.

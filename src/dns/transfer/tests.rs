@@ -200,6 +200,20 @@ fn groups_stay_apart() {
     assert!(contents.sets.iter().filter(|set| set.closed).count() > 8);
 }
 
+/// What the operator wrote is not cut, as what agents write is.
+#[test]
+fn a_large_static_set_is_whole() {
+    let mut rig = Rig::new();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let mut text = "$TTL 60\n@ SOA ns1 h 5 3600 600 86400 2\n@ NS ns1\nns1 A 192.0.2.1\n".to_owned();
+    (0..1_500).for_each(|n| text.push_str(&format!("big A 10.7.{}.{}\n", n / 250, n % 250)));
+    file.write_all(text.as_bytes()).unwrap();
+    let settings = ZoneSettings { file: Some(file.path().to_owned()), ..ZoneSettings::new("k.example") };
+    rig.zones = Zones::load(&[settings], &[]).unwrap();
+    let contents = rig.contents(&fleet(&LINES));
+    assert!(contents.sets.iter().any(|set| set.data.iter().count() == 1_500));
+}
+
 #[test]
 fn cluster_wide_names_leave_closed_groups_out() {
     let mut rig = Rig::new();

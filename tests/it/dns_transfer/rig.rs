@@ -32,6 +32,12 @@ impl Replica {
     /// The same with more lines at the end of the configuration.
     #[track_caller]
     pub fn with(redis: &Redis, notify: &[SocketAddr], more: &str) -> Self {
+        Self::on(&redis.url(), notify, more)
+    }
+
+    /// The same on the registry of this URL.
+    #[track_caller]
+    pub fn on(registry: &str, notify: &[SocketAddr], more: &str) -> Self {
         let folder = TempDir::new().expect("make a temporary folder");
         let secret = folder.path().join("secret");
         std::fs::write(&secret, format!("{SECRET}\n")).expect("write the secret");
@@ -40,7 +46,7 @@ impl Replica {
              [[dns.zone]]\napex = \"{APEX}\"\n[[cluster]]\nname = \"prod\"\ngroups = [\"vpc-1\"]\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n[log]\nlevel = \"info,fingerpost::dns=debug\"\n\
              [process]\nwatch = \"100ms\"\n",
-            redis.url()
+            registry
         );
         // Our side of the documentation's example, with the addresses and files of this test.
         let secondary = snippet("toml")

@@ -97,6 +97,23 @@ fn a_restart_goes_on_from_the_same_serial_and_a_lost_registry_moves_nothing() {
     assert!(third != second && third.wrapping_sub(second) < 1 << 31, "{third} after {second}");
 }
 
+/// The rights of docs/registry.md, as they stand there, are enough.
+#[test]
+fn the_serial_needs_no_more_rights_than_the_documentation_says() {
+    let redis = redis();
+    let docs = std::fs::read_to_string(crate::support::root().join("docs/registry.md")).unwrap();
+    let line = |start: &str| docs.lines().find(|line| line.starts_with(start)).expect(start).to_owned();
+    let words = format!("{} {}", line("ACL SETUSER fingerpost "), line("+watch "));
+    assert_eq!(redis.cli(&words.split(' ').collect::<Vec<_>>()), "OK");
+    heartbeat(&redis, "vpc-1", "a", "127.0.11.1");
+    let url = redis.url().replace("redis://", "redis://fingerpost:follow-me@");
+    let mut replica = Replica::on(&url, &[], "");
+    let first = replica.wait_for_serial();
+    heartbeat(&redis, "vpc-1", "b", "127.0.11.2");
+    replica.wait_for_serial_after(first);
+    assert_eq!(replica.metric("fingerpost_dns_serial_errors_total "), 0);
+}
+
 #[test]
 fn an_operator_can_raise_the_serial_and_replicas_go_on_from_there() {
     let redis = redis();
