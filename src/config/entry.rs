@@ -92,4 +92,6 @@ pub struct SecondaryConfig {
     pub networks: Vec<String>,
     /// Where it is told of changes.
     pub notify: Vec<SocketAddr>,
+    /// Whether it gets the groups that only some networks may ask for.
+    pub all_groups: bool,
 }

@@ -169,7 +169,7 @@ pub fn transfers(
             zones: secondary.zones.iter().filter_map(|zone| dns::names::Name::parse(zone).ok()).collect(),
             networks,
             notify: secondary.notify.clone(),
-            all_groups: false,
+            all_groups: secondary.all_groups,
         }))
     });
     let secondaries = secondaries.collect::<Result<Vec<_>, Error>>()?;
@@ -178,7 +178,7 @@ pub fn transfers(
         cluster.groups.clone().into_iter().map(move |group| (name.clone(), group))
     };
     let groups = config.clusters.iter().flat_map(of_cluster).collect();
-    let plan = transfer::Plan { groups, ..transfer::Plan::default() };
+    let plan = transfer::Plan { groups };
     Ok(Some(transfer::Settings { keys, secondaries, interval: config.dns.serial_interval, plan, serials }))
 }
 

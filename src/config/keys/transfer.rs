@@ -47,4 +47,10 @@ pub(super) const SECONDARY: &[Key] = &[
         Absent("[\"192.0.2.53:53\"]"),
         "Where it is told that a zone has changed (NOTIFY).",
     ),
+    key(
+        "all_groups",
+        Kind::Flag,
+        super::Fallback::Is("false"),
+        "Whether it gets the groups, too, that only some networks may ask for: it answers anybody.",
+    ),
 ];

@@ -74,6 +74,7 @@ pub(super) fn secondaries(
             zones: own,
             networks: section.texts("networks"),
             notify: section.addresses("notify").unwrap_or_default(),
+            all_groups: section.flag("all_groups").unwrap_or(false),
         });
     }
     secondaries

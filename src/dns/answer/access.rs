@@ -22,6 +22,11 @@ impl Access {
         self.0.is_empty() || self.is_on_the_list(group, source)
     }
 
+    /// Whether a group is not for everybody.
+    pub fn is_restricted(&self, group: &Group) -> bool {
+        self.0.get(&group.cluster).is_some_and(|groups| groups.contains_key(&group.name))
+    }
+
     fn is_on_the_list(&self, group: &Group, source: IpAddr) -> bool {
         let networks = self.0.get(&group.cluster).and_then(|groups| groups.get(&group.name));
         networks.is_none_or(|networks| networks.contains(source))

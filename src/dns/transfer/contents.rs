@@ -360,7 +360,7 @@ impl<'a> Builder<'a> {
     }
 
     fn is_closed(&self, group: &Group) -> bool {
-        self.plan.closed.contains(&(group.cluster.clone(), group.name.clone()))
+        self.known.rules.access.is_restricted(group)
     }
 
     fn zones_of(&self, group: &'a Group) -> impl Iterator<Item = &'a str> {

@@ -64,7 +64,7 @@ pub struct Secondary {
     pub networks: Option<Networks>,
     /// Where it is told of changes.
     pub notify: Vec<SocketAddr>,
-    /// Whether it also gets the groups that are not for everybody.
+    /// Whether it also gets the groups that only some networks may ask for: it can't keep them from anybody.
     pub all_groups: bool,
 }
 
@@ -73,8 +73,6 @@ pub struct Secondary {
 pub struct Plan {
     /// Those that the configuration names: they exist for secondaries even without an agent.
     pub groups: BTreeSet<(Cluster, GroupName)>,
-    /// Those whose names answer only to some: left out, unless a secondary gets all groups.
-    pub closed: BTreeSet<(Cluster, GroupName)>,
 }
 
 /// What the replicas agreed on for a zone.

@@ -12,6 +12,7 @@ use crate::model::{
     Agent, AgentId, AgentKey, Cluster, Fleet, Group, GroupName, Label, Lease, Moment, Record, Source, State,
     Zone,
 };
+use crate::net::proxy::Networks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -84,11 +85,10 @@ impl Rig {
         file.write_all(text.as_bytes()).unwrap();
         let settings = ZoneSettings { file: Some(file.path().to_owned()), ..ZoneSettings::new("k.example") };
         let zones = Zones::load(&[settings], &[cluster("p_c")]).unwrap();
-        let rules = Rules { clusters: [cluster("p_c")].into(), ..Rules::default() };
-        let plan = Plan {
-            groups: ["vpc-1", "empty", "secret"].map(|name| (cluster("p_c"), group(name))).into(),
-            closed: [(cluster("p_c"), group("secret"))].into(),
-        };
+        let mut rules = Rules { clusters: [cluster("p_c")].into(), ..Rules::default() };
+        rules.access.restrict(cluster("p_c"), group("secret"), Networks::parse(["127.0.0.0/8"]).unwrap());
+        let plan =
+            Plan { groups: ["vpc-1", "empty", "secret"].map(|name| (cluster("p_c"), group(name))).into() };
         Self { zones, rules, plan, _file: file }
     }
 
