@@ -201,7 +201,14 @@ fn over_a_socket(
     let (publisher, view) = view::channel();
     publisher.publish(fleet);
     let settings = ListenerSettings::new("127.0.0.1:0".parse().unwrap(), cluster, group, topics);
-    let listener = Listener::bind(settings, view, Clock::machine(), metrics, kafka::placement()).unwrap();
+    let sources = kafka::gateway::Sources {
+        view,
+        clock: Clock::machine(),
+        placement: kafka::placement(),
+        kafka: metrics,
+        metrics: fingerpost::telemetry::Telemetry::new().unwrap().gateway,
+    };
+    let listener = Listener::bind(settings, sources).unwrap();
     let address = listener.address();
     let stop = CancellationToken::new();
     let task = runtime.spawn(listener.run(stop.clone()));

@@ -229,6 +229,11 @@ pub mod gateway {
     pub const ASIDE: usize = 256 * 1024;
     /// How long the upstream may take to accept a connection.
     pub const CONNECT: Duration = Duration::from_secs(5);
+    /// How long an agent may take to accept a connection that a listener relays, its TLS handshake included: there are
+    /// others, and the client waits.
+    pub const AGENT_CONNECT: Duration = Duration::from_secs(1);
+    /// Agents that are tried for one connection.
+    pub const AGENT_TRIES: usize = 3;
     /// How long a peer may take nothing of what is sent to it. A consumer that works on its last batch does not read:
     /// Kafka's own `connections.max.idle.ms`, after which it would be cut by the broker too.
     pub const STALL: Bound<Duration> = Bound {

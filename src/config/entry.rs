@@ -61,6 +61,17 @@ pub struct ProxyConfig {
     pub trusted: Vec<String>,
 }
 
+/// How a listener that relays reaches agents.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AgentsConfig {
+    /// The authorities of their certificates; without them, plain text.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Whether they are told the client's address.
+    pub proxy: bool,
+}
+
 /// The registry's certificates, all PEM files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegistryTls {

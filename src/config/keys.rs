@@ -324,7 +324,7 @@ const CLUSTER: &[Key] = &[
         "topics",
         Kind::Topics,
         Is("{ source = \"registry\" }"),
-        "Where Metadata's topics come from: `{ source = \"registry\" }` (hash `<prefix>:topics:{<cluster>}`) or `{ source = \"static\", list = [{ name = \"orders\", partitions = 12 }] }`.",
+        "Where Metadata's topics come from: `{ source = \"registry\" }` (hash `<prefix>:topics:{<cluster>}`), `{ source = \"static\", list = [{ name = \"orders\", partitions = 12 }] }`, or `{ source = \"agents\" }`: listeners then relay each connection to an agent of its group and rewrite what it says of brokers, so that every client and every request works there.",
     ),
 ];
 
@@ -463,6 +463,30 @@ const LISTENER: &[Key] = &[
     ),
     key("balance", Kind::Word(BALANCES), Absent("\"sticky\""), "Another `kafka.balance` for this listener."),
     key("scope", Kind::Word(SCOPES), Absent("\"zone\""), "Another `kafka.scope` for this listener."),
+    key(
+        "agents_ca",
+        Kind::Path,
+        Absent("\"/etc/fingerpost/agents-ca.pem\""),
+        "Where topics come from agents: speak TLS to them. The authorities (PEM) of their certificates, which must name `<agent>.<group>.<cluster>.<apex>` below the first `[[dns.zone]]`, or, where there is no zone, the host that they advertise.",
+    ),
+    key(
+        "agents_certificate",
+        Kind::Path,
+        Absent("\"/etc/fingerpost/listener.pem\""),
+        "The certificate (PEM) to show to agents that ask for one.",
+    ),
+    key(
+        "agents_key",
+        Kind::Path,
+        Absent("\"/etc/fingerpost/listener.key\""),
+        "The key (PEM) of `agents_certificate`; may be left out where that file holds both.",
+    ),
+    key(
+        "agents_proxy_protocol",
+        Kind::Flag,
+        Is("false"),
+        "Tell agents the client's address by the PROXY protocol (version 2): for gateways with `--proxy-protocol`. Brokers do not read it.",
+    ),
 ];
 
 const ADMIN: &[Key] = &[

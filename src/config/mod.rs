@@ -16,7 +16,9 @@ mod resolve;
 mod secret;
 mod value;
 
-pub use entry::{ClientAuth, GroupBy, ProxyConfig, RegistryTls, SecondaryConfig, TlsConfig, TsigKeyConfig};
+pub use entry::{
+    AgentsConfig, ClientAuth, GroupBy, ProxyConfig, RegistryTls, SecondaryConfig, TlsConfig, TsigKeyConfig,
+};
 pub use environment::Environment;
 pub use passed::passed_sockets;
 pub use problem::{Origin, Problem, Severity};
@@ -187,6 +189,8 @@ pub struct ListenerConfig {
     pub tls: Option<TlsConfig>,
     /// Proxies in front, if they tell who the client is.
     pub proxy: Option<ProxyConfig>,
+    /// How agents are reached, where topics come from them.
+    pub agents: Option<AgentsConfig>,
     /// `strategy`, its own or that of `[kafka]`.
     pub strategy: String,
     /// `balance`, its own or that of `[kafka]`.
@@ -543,21 +547,13 @@ listen = "127.0.0.1:8053"
             .map(|line| {
                 let key = line.starts_with('#') && !line.starts_with("# ") && !line.starts_with("#file");
                 let head = line.starts_with("# [");
-                format!(
-                    "{}\n",
-                    if key {
-                        &line[1..]
-                    } else if head {
-                        &line[2..]
-                    } else {
-                        line
-                    }
-                )
+                format!("{}\n", &line[usize::from(key) + 2 * usize::from(head)..])
             })
             .collect();
         // Certificates and proxies have no use while what they are for is off.
         let all = all
             .replace("url = \"redis://", "url = \"rediss://")
+            .replace("topics = { source = \"registry\" }", "topics = { source = \"agents\" }")
             .replace("client_auth = \"off\"", "client_auth = \"required\"")
             .replace("proxy_protocol = \"off\"", "proxy_protocol = \"required\"");
         let config = with(&all, &[]).unwrap_or_else(|error| panic!("{error:?} in {all}"));

@@ -200,6 +200,9 @@ fn listeners(
             let zones = document.all("dns.zone").len();
             listener::together(section, clients, tls.is_some() || proxy.is_some(), zones, problems);
         }
+        let described = clusters.iter().find(|(_, described)| Some(&described.name) == cluster.as_ref());
+        let topics = described.map(|(_, described)| described.topics.clone());
+        let agents = listener::agents(section, topics.as_ref(), folder, problems);
         if let Some(name) = &cluster {
             let group = match &clients {
                 Some(GroupBy::Listener(group)) => Some(group.clone()),
@@ -230,6 +233,7 @@ fn listeners(
                 zone: section.zone("zone"),
                 tls,
                 proxy,
+                agents,
                 strategy: word("strategy"),
                 balance: word("balance"),
                 scope: word("scope"),

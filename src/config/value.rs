@@ -92,6 +92,8 @@ pub enum TopicSource {
     Registry,
     /// This list.
     Static(Vec<TopicSpec>),
+    /// The agents themselves: listeners relay to them.
+    Agents,
 }
 
 /// A topic of a static list.
@@ -397,14 +399,15 @@ impl<'a> Fields<'a> {
 
 fn topics(key: &str, node: &Node, problems: &mut Problems) -> Option<Value> {
     let fields = Fields::of(key, node, &["source", "list"], problems)?;
-    let source = fields.need("source", Kind::Word(&["registry", "redis", "static"]), problems)?;
+    let source = fields.need("source", Kind::Word(&["registry", "redis", "static", "agents"]), problems)?;
     let listed = fields.get("list");
     if source != Value::Text("static".to_owned()) {
         if let Some(node) = listed {
             let hint = Some("write source = \"static\", or leave the list out".to_owned());
             problems.error(node.at, format!("{key}: only source = \"static\" takes a list"), hint);
         }
-        return Some(Value::Topics(TopicSource::Registry));
+        let agents = source == Value::Text("agents".to_owned());
+        return Some(Value::Topics(if agents { TopicSource::Agents } else { TopicSource::Registry }));
     }
     let Some(node) = listed else {
         let hint = Some("write list = [{ name = \"orders\", partitions = 12 }]".to_owned());
@@ -475,6 +478,7 @@ impl fmt::Display for Value {
             Self::Texts(all) => f.write_str(&quoted(all.iter().map(|text| format!("{text:?}")).collect())),
             Self::Ips(all) => f.write_str(&quoted(all.iter().map(|ip| format!("\"{ip}\"")).collect())),
             Self::Topics(TopicSource::Registry) => f.write_str("{ source = \"registry\" }"),
+            Self::Topics(TopicSource::Agents) => f.write_str("{ source = \"agents\" }"),
             Self::Topics(TopicSource::Static(list)) => {
                 write!(f, "{{ source = \"static\" }} ({} topics)", list.len())
             }

@@ -3,6 +3,7 @@
 
 use super::api::Stop;
 use super::frame;
+use super::gateway;
 use super::groups::NoGroup;
 use super::listener::Shared;
 use super::misplaced;
@@ -51,6 +52,9 @@ pub enum Close {
     /// Nothing tells its group.
     #[error(transparent)]
     NoGroup(#[from] NoGroup),
+    /// It was relayed.
+    #[error(transparent)]
+    Relay(#[from] gateway::Close),
 }
 
 impl Close {
@@ -67,6 +71,7 @@ impl Close {
             Self::Request(stop) => stop.as_str(),
             Self::Entry(error) => error.step(),
             Self::NoGroup(_) => "no_group",
+            Self::Relay(close) => close.as_str(),
         }
     }
 }
@@ -78,6 +83,7 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Shared, stop: C
     metrics.open.inc();
     let _open = Open(metrics);
     let _ = stream.set_nodelay(true);
+    let own = stream.local_addr().unwrap_or(peer); // only for a PROXY header, and only if it is closed already
     let entered = match come_in(stream, peer, shared, &stop).await {
         Ok(entered) => entered,
         Err(close) => {
@@ -92,7 +98,14 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Shared, stop: C
     let close = match shared.groups.find(&shared.view.load(), sni.as_deref(), source.ip(), now) {
         Ok(service) => {
             tracing::debug!(%peer, %source, group = %service.group, sni, principal = subject, "Kafka connection open");
-            converse(stream, source.ip(), &service, shared, &stop).await
+            match &shared.relaying {
+                None => converse(stream, source.ip(), &service, shared, &stop).await,
+                Some(relaying) => {
+                    let close = relaying.serve(stream, (source, own), service, &stop).await;
+                    close.upstream_error().inspect(|kind| relaying.shared.metrics().upstream_error(kind));
+                    Close::Relay(close)
+                }
+            }
         }
         Err(refusal) => {
             metrics.no_group(refusal.as_str());

@@ -2,7 +2,10 @@
 //! dozens in one process.
 
 use super::connection;
+use super::gateway::Sources;
+use super::gateway::agents::{self, Agents};
 use super::groups::{Clients, Groups};
+use super::relayed::Relaying;
 use super::service::Service;
 use super::topics::Topics;
 use crate::clock::{self, Clock};
@@ -10,9 +13,10 @@ use crate::limits::kafka as limits;
 use crate::limits::tls::RELOAD_INTERVAL;
 use crate::model::{Cluster, Zone};
 use crate::net::entry::{self, Entry};
-use crate::net::tls::{self, ServerSettings, ServerTls};
+use crate::net::tls::{self, ClientTls, ServerSettings, ServerTls};
 use crate::net::{Sockets, proxy, tcp};
 use crate::placement::{Bounds, Placement, Rules, ZoneRules};
+use crate::telemetry::gateway;
 use crate::telemetry::kafka::Metrics;
 use crate::view::View;
 use std::io;
@@ -42,8 +46,10 @@ pub struct ListenerSettings {
     pub proxy: Option<proxy::Settings>,
     /// The zone of clients that name none and lie in no known network.
     pub zone: Option<Zone>,
-    /// Where topics come from.
+    /// Where topics come from, where the listener answers itself.
     pub topics: Topics,
+    /// How agents are reached, where it relays to them instead: then topics are theirs.
+    pub agents: Option<agents::Settings>,
     /// Networks and aliases of zones.
     pub zones: Arc<ZoneRules>,
     /// How clients are placed.
@@ -65,6 +71,7 @@ impl ListenerSettings {
             proxy: None,
             zone: None,
             topics,
+            agents: None,
             zones: Arc::default(),
             rules: Rules::default(),
             limits: Limits::default(),
@@ -166,6 +173,8 @@ pub struct Shared {
     pub limits: Limits,
     /// Permits for replies that take much memory.
     pub big_replies: Semaphore,
+    /// To agents, if it relays.
+    pub(super) relaying: Option<Relaying>,
 }
 
 /// A bound listener.
@@ -181,18 +190,15 @@ pub struct Listener {
 impl Listener {
     /// Binds, and reads certificates; must be called within the runtime that will run it. Clients that come before
     /// [`Listener::run`] wait.
-    pub fn bind(
-        settings: ListenerSettings,
-        view: View,
-        clock: Clock,
-        metrics: Arc<Metrics>,
-        placement: Arc<Placement>,
-    ) -> Result<Self, BindError> {
+    pub fn bind(settings: ListenerSettings, sources: Sources) -> Result<Self, BindError> {
+        let Sources { view, clock, placement, kafka: metrics, metrics: relayed } = sources;
         let ListenerSettings {
             address, cluster, clients, topics, zone, zones, rules, limits: bounds, ..
         } = settings;
         let tls = settings.tls.map(|tls| ServerTls::load(tls, clock::wall())).transpose();
         let tls = tls.map_err(|source| BindError::Tls { address, source })?;
+        let relaying = settings.agents.map(|agents| relaying(agents, &bounds, (&view, &clock, relayed)));
+        let relaying = relaying.transpose()?;
         let socket = settings.sockets.tcp(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
         let (address, socket) = match socket {
             Ok(bound) => bound,
@@ -217,6 +223,7 @@ impl Listener {
             clock,
             limits: bounds,
             big_replies: Semaphore::new(limits::BIG_REPLIES),
+            relaying,
         };
         let (shared, counts) = (Arc::new(shared), Arc::default());
         Ok(Self { socket, address, reload: settings.reload, shared, counts })
@@ -236,17 +243,42 @@ impl Listener {
     pub async fn run(self, stop: CancellationToken) {
         let Self { socket, address, reload, shared, counts } = self;
         let limits = shared.entry.at_accept(shared.limits.tcp);
-        let watching = shared.entry.tls().map(|tls| {
-            let (name, metrics) = (address.to_string(), Arc::clone(&shared.metrics.entry));
-            entry::watch(tls.clone(), name, metrics, reload, clock::wall, stop.clone())
-        });
-        let serving = tcp::serve(socket, limits, counts, stop, move |stream, peer, stop| {
+        let own = shared.entry.tls().cloned().zip(Some(Arc::clone(&shared.metrics.entry)));
+        let watching = async {
+            if let Some((tls, metrics)) = own {
+                entry::watch(tls, address.to_string(), metrics, reload, clock::wall, stop.clone()).await;
+            }
+        };
+        let relaying = Arc::clone(&shared);
+        let relaying = async {
+            let Some(relaying) = &relaying.relaying else { return };
+            let watching = async {
+                if let Some(tls) = relaying.agents.tls() {
+                    tls.watch(reload, clock::wall, stop.clone()).await;
+                }
+            };
+            tokio::join!(watching, relaying.leave_at(stop.clone()));
+        };
+        let serving = tcp::serve(socket, limits, counts, stop.clone(), move |stream, peer, stop| {
             let shared = Arc::clone(&shared);
             async move { connection::serve(stream, peer, &shared, stop).await }
         });
-        match watching {
-            Some(watching) => _ = tokio::join!(serving, watching),
-            None => serving.await,
-        }
+        tokio::join!(serving, watching, relaying);
     }
+}
+
+/// What relays to agents within the listener's bounds.
+fn relaying(
+    settings: agents::Settings,
+    bounds: &Limits,
+    (view, clock, metrics): (&View, &Clock, Arc<gateway::Metrics>),
+) -> Result<Relaying, BindError> {
+    let tls = settings.tls.map(|tls| ClientTls::load(tls, clock::wall())).transpose();
+    let upstream = "agents".to_owned();
+    let tls = tls.map_err(|source| BindError::UpstreamTls { upstream, source })?;
+    let limits = super::gateway::Limits { tcp: bounds.tcp, idle: bounds.idle, ..Default::default() };
+    Ok(Relaying {
+        agents: Agents::new(tls, settings.apex, settings.proxy),
+        shared: Arc::new(super::gateway::Shared::new(view.clone(), clock.clone(), metrics, limits)),
+    })
 }

@@ -11,6 +11,7 @@ pub mod groups;
 pub mod listener;
 pub mod misplaced;
 pub mod owners;
+mod relayed;
 pub mod service;
 pub mod shown;
 pub mod topics;

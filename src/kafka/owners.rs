@@ -5,8 +5,8 @@
 
 use crate::model::{Agent, Cluster, Fleet, Group, GroupName, Lease, Moment};
 use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Addresses of all agents, live or not; a look-up compares their leases.
 #[derive(Debug, Default)]
@@ -35,6 +35,8 @@ struct Index {
 struct Claim {
     cluster: Cluster,
     group: GroupName,
+    /// For Kafka.
+    port: u16,
     lease: Arc<Lease>,
 }
 
@@ -53,12 +55,43 @@ impl Owners {
     }
 }
 
+impl Owners {
+    /// The claims of `fleet`, or of a newer snapshot if there was a question about one. Others wait while it is held.
+    pub fn at(&self, fleet: &Arc<Fleet>) -> Claims<'_> {
+        let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Claims { fleet: Arc::clone(index.follow(fleet)), index }
+    }
+}
+
+/// All claims on addresses within one snapshot.
+#[derive(Debug)]
+pub struct Claims<'a> {
+    index: MutexGuard<'a, Index>,
+    /// The snapshot. What is said of its agents must be read from it, not from one that is older or newer than the claims.
+    pub fleet: Arc<Fleet>,
+}
+
+impl Claims<'_> {
+    /// Whether a live agent of another group than this one has registered `address` with that port for Kafka.
+    pub fn is_anothers(
+        &self,
+        address: SocketAddr,
+        cluster: &Cluster,
+        group: &GroupName,
+        now: Moment,
+    ) -> bool {
+        let claims = self.index.claims.get(&address.ip().to_canonical()).map_or(&[][..], Vec::as_slice);
+        let another = |claim: &Claim| claim.group != *group || claim.cluster != *cluster;
+        claims.iter().any(|claim| claim.port == address.port() && another(claim) && claim.lease.is_live(now))
+    }
+}
+
 impl Index {
-    fn follow(&mut self, fleet: &Arc<Fleet>) {
+    /// Follows to `fleet`, if that is newer; returns what the index is of then.
+    fn follow(&mut self, fleet: &Arc<Fleet>) -> &Arc<Fleet> {
         let old = self.of.take().unwrap_or_default();
         if old.generation() >= fleet.generation() {
-            self.of = Some(old);
-            return;
+            return self.of.insert(old);
         }
         for group in old.groups_not_in(fleet) {
             self.remove(group);
@@ -66,7 +99,7 @@ impl Index {
         for group in fleet.groups_not_in(&old) {
             self.add(group);
         }
-        self.of = Some(Arc::clone(fleet));
+        self.of.insert(Arc::clone(fleet))
     }
 
     fn remove(&mut self, group: &Group) {
@@ -84,6 +117,7 @@ impl Index {
         let claim = |agent: &Agent| Claim {
             cluster: group.cluster.clone(),
             group: group.name.clone(),
+            port: agent.record.kafka_port(),
             lease: Arc::clone(&agent.lease),
         };
         for agent in group.agents() {
@@ -154,6 +188,14 @@ mod tests {
         ] {
             assert_eq!(owner(&owners, &fleet, address, now), wanted, "{address} at {now}");
         }
+        let (prod, a) = (Cluster::parse("prod").unwrap(), GroupName::parse("a").unwrap());
+        let anothers = |address: &str, now| {
+            owners.at(&fleet).is_anothers(address.parse().unwrap(), &prod, &a, Moment::from_millis(now))
+        };
+        assert!(!anothers("10.0.0.1:9092", 5) && anothers("10.0.0.2:9092", 5), "one's own, and b's, too");
+        assert!(anothers("10.0.0.4:9092", 5), "a group of the same name in another cluster");
+        assert!(!anothers("10.0.0.2:9093", 5), "two brokers of one host");
+        assert!(anothers("10.0.0.9:9092", 5) && !anothers("10.0.0.9:9092", 50), "until its lease is over");
     }
 
     #[test]

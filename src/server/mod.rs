@@ -14,6 +14,7 @@ use crate::admin::{self, ConfigState, Readiness};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dns;
+use crate::kafka::gateway::Sources;
 use crate::kafka::{BindError, Clients, Listener, ListenerSettings};
 use crate::limits::reload as limits;
 use crate::model::{Cluster, Fleet};
@@ -227,15 +228,17 @@ impl Parts {
     fn listen(&self, mut settings: ListenerSettings) -> Result<(KafkaAddress, Listener), Error> {
         settings.sockets = self.sockets.clone();
         let (cluster, clients) = (settings.cluster.clone(), settings.clients.clone());
-        let metrics = Arc::clone(&self.telemetry.kafka);
-        let (view, clock) = (self.view.clone(), self.clock.clone());
-        let listener =
-            Listener::bind(settings, view, clock, metrics, Arc::clone(&self.placement)).map_err(|error| {
-                match error {
-                    BindError::Address { .. } => Error::unavailable("Kafka", error),
-                    BindError::Tls { .. } | BindError::UpstreamTls { .. } => Error::config("Kafka", error),
-                }
-            })?;
+        let sources = Sources {
+            view: self.view.clone(),
+            clock: self.clock.clone(),
+            placement: Arc::clone(&self.placement),
+            kafka: Arc::clone(&self.telemetry.kafka),
+            metrics: Arc::clone(&self.telemetry.gateway),
+        };
+        let listener = Listener::bind(settings, sources).map_err(|error| match error {
+            BindError::Address { .. } => Error::unavailable("Kafka", error),
+            BindError::Tls { .. } | BindError::UpstreamTls { .. } => Error::config("Kafka", error),
+        })?;
         Ok((KafkaAddress { address: listener.address(), cluster, clients }, listener))
     }
 

@@ -4,8 +4,8 @@ use super::Error;
 use crate::admin;
 use crate::clock::Clock;
 use crate::config::{
-    ClientAuth, ClusterConfig, Config, EmptyPolicy, GroupBy, ListenerConfig, ProxyConfig, SecretSource,
-    TlsConfig, TokenConfig, TopicSource, TopicSpec, ZoneConfig,
+    AgentsConfig, ClientAuth, ClusterConfig, Config, EmptyPolicy, GroupBy, ListenerConfig, ProxyConfig,
+    SecretSource, TlsConfig, TokenConfig, TopicSource, TopicSpec, ZoneConfig,
 };
 use crate::dns::transfer;
 use crate::dns::tsig::{Algorithm, Key, Keys};
@@ -13,7 +13,7 @@ use crate::dns::{self, Empty, Rules, ZoneSettings, Zones};
 use crate::kafka::{self, Clients, ListenerSettings, Topics, static_catalog};
 use crate::model::{Catalog, Cluster};
 use crate::net::proxy::{self, Networks};
-use crate::net::tls::{ClientCertificates, Identity, ServerSettings};
+use crate::net::tls::{ClientCertificates, ClientSettings, Identity, ServerSettings};
 use crate::placement::{self, Balance, Placement, Scope, Strategy, ZoneRules};
 use crate::registry::{self, follow::Configured};
 use std::net::{IpAddr, SocketAddr};
@@ -40,7 +40,10 @@ pub fn raise_open_files(config: &Config) {
 /// Files that are open if every listener has as many connections as it may.
 pub fn open_files(config: &Config) -> usize {
     let dns = config.dns.tcp_connections.saturating_mul(config.dns.listen.len());
-    let kafka = config.kafka.connections.saturating_mul(config.kafka.listeners.len());
+    // A relayed connection has another one behind it.
+    let each = |listener: &ListenerConfig| if listener.agents.is_some() { 2 } else { 1 };
+    let sockets = config.kafka.listeners.iter().map(each).sum();
+    let kafka = config.kafka.connections.saturating_mul(sockets);
     dns.saturating_add(kafka).saturating_add(config.admin.connections).saturating_add(OTHER_FILES)
 }
 
@@ -227,7 +230,7 @@ fn kafka_listener(
     let described = config.clusters.iter().find(|cluster| cluster.name == listener.cluster);
     let topics = match described.map(|cluster| &cluster.topics) {
         Some(TopicSource::Static(list)) => Topics::Static(Arc::new(catalog(&listener.cluster, list)?)),
-        Some(TopicSource::Registry) | None => Topics::Registry,
+        Some(TopicSource::Registry | TopicSource::Agents) | None => Topics::Registry,
     };
     let clients = match &listener.clients {
         GroupBy::Listener(group) => Clients::Of(group.clone()),
@@ -240,6 +243,7 @@ fn kafka_listener(
     settings.zone.clone_from(&listener.zone);
     settings.tls = listener.tls.as_ref().map(tls);
     settings.proxy = listener.proxy.as_ref().map(proxies).transpose()?;
+    settings.agents = listener.agents.as_ref().map(|agents| relayed(config, agents));
     settings.zones = Arc::clone(zones);
     settings.rules = rules(listener);
     settings.limits = kafka::Limits { idle: config.kafka.idle, ..kafka::Limits::default() };
@@ -262,6 +266,18 @@ pub fn tls(tls: &TlsConfig) -> ServerSettings {
         ClientAuth::Required(ca) => ClientCertificates::Required(ca.clone()),
     };
     settings
+}
+
+/// How a listener reaches the agents that it relays to.
+pub fn relayed(config: &Config, agents: &AgentsConfig) -> kafka::gateway::agents::Settings {
+    let tls = agents.ca.as_ref().map(|ca| {
+        let mut tls = ClientSettings::new(ca);
+        let identity = |(certificate, key): (_, _)| Identity { certificate, key };
+        tls.identity = agents.identity.clone().map(identity);
+        tls
+    });
+    let apex = config.dns.zones.first().map(|zone| zone.apex.clone());
+    kafka::gateway::agents::Settings { tls, apex, proxy: agents.proxy }
 }
 
 fn proxies(config: &ProxyConfig) -> Result<proxy::Settings, Error> {

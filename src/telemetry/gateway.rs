@@ -104,6 +104,11 @@ impl Metrics {
         self.rewrites.with_label_values(&[api]).get()
     }
 
+    /// How often the upstream failed in that way by now.
+    pub fn upstream_errors_of(&self, kind: &str) -> u64 {
+        self.upstream_errors.with_label_values(&[kind]).get()
+    }
+
     /// How many connections were closed for `reason` by now.
     pub fn closed_of(&self, reason: &str) -> u64 {
         self.closed.with_label_values(&[reason]).get()

@@ -2,6 +2,7 @@
 
 use super::support::{kcat, node, python, wait_for};
 use fingerpost::clock::Clock;
+use fingerpost::kafka::gateway::Sources;
 use fingerpost::kafka::{self, Limits, Listener, ListenerSettings, Topics, static_catalog};
 use fingerpost::model::{
     Agent, AgentId, AgentKey, Cluster, Fleet, Group, GroupName, Lease, Moment, Record, Source, Zone,
@@ -56,10 +57,14 @@ impl World {
                     Topics::Static(Arc::clone(&catalog)),
                 );
                 settings.limits = limits;
-                let metrics = Arc::clone(&telemetry.kafka);
-                let bound =
-                    Listener::bind(settings, view.clone(), clock.clone(), metrics, Arc::clone(&placement));
-                let listener = bound.unwrap();
+                let sources = Sources {
+                    view: view.clone(),
+                    clock: clock.clone(),
+                    placement: Arc::clone(&placement),
+                    kafka: Arc::clone(&telemetry.kafka),
+                    metrics: Arc::clone(&telemetry.gateway),
+                };
+                let listener = Listener::bind(settings, sources).unwrap();
                 let address = listener.address();
                 tasks.push(tokio::spawn(listener.run(stop.clone())));
                 address

@@ -1,6 +1,7 @@
 //! Kafka listeners of the whole server, as clients come to them: over TLS, by server name, through HAProxy, from an
 //! agent's address. Each client sees its own group, or nothing.
 
+mod agents;
 mod clients;
 mod proxies;
 

@@ -24,6 +24,7 @@ mod gateway_drain;
 mod gateway_passes;
 mod gateway_relay;
 mod gateway_sasl;
+mod gateway_tls;
 mod interop;
 mod kafka;
 mod listener;

@@ -11,7 +11,7 @@ use super::{print, run::until_signal};
 use crate::clock::{self, Clock};
 use crate::config::{self, Config, Environment, Problem, Severity};
 use crate::limits::admin as limits;
-use crate::net::tls::ServerTls;
+use crate::net::tls::{self, ClientTls, ServerTls};
 use crate::registry;
 use crate::server::settings;
 use std::path::Path;
@@ -222,24 +222,33 @@ fn usable(config: &Config) -> Result<(), registry::Error> {
     registry::open(config.registry.url.expose(), &options).map(drop)
 }
 
-/// Those of the listeners; the registry's are tried with the registry.
+/// Those of the listeners, and those for agents; the registry's are tried with the registry.
 fn certificates(config: &Config) -> Vec<Check> {
-    let with_tls =
-        config.kafka.listeners.iter().filter_map(|listener| Some((listener, listener.tls.as_ref()?)));
-    let check = |(listener, tls): (&config::ListenerConfig, &config::TlsConfig)| {
-        let description = format!("certificates of the Kafka listener {}", listener.listen);
-        match ServerTls::load(settings::tls(tls), clock::wall()) {
-            Ok(loaded) => match loaded.status().warnings {
-                warnings if warnings.is_empty() => Check::passed(description),
-                warnings => {
-                    let detail = Some(warnings.join("\n"));
-                    Check { description, outcome: Outcome::Warning, detail, hint: None }
-                }
-            },
-            Err(error) => Check::failed(description, error.to_string()),
+    let mut checks = Vec::new();
+    for listener in &config.kafka.listeners {
+        let at = listener.listen;
+        if let Some(tls) = &listener.tls {
+            let loaded = ServerTls::load(settings::tls(tls), clock::wall()).map(|tls| tls.status());
+            checks.push(loads(format!("certificates of the Kafka listener {at}"), loaded));
         }
-    };
-    with_tls.map(check).collect()
+        let agents = listener.agents.as_ref().and_then(|agents| settings::relayed(config, agents).tls);
+        if let Some(tls) = agents {
+            let loaded = ClientTls::load(tls, clock::wall()).map(|tls| tls.status());
+            checks.push(loads(format!("certificates for agents of the Kafka listener {at}"), loaded));
+        }
+    }
+    checks
+}
+
+fn loads(description: String, loaded: Result<tls::Status, tls::Error>) -> Check {
+    match loaded {
+        Ok(status) if status.warnings.is_empty() => Check::passed(description),
+        Ok(status) => {
+            let detail = Some(status.warnings.join("\n"));
+            Check { description, outcome: Outcome::Warning, detail, hint: None }
+        }
+        Err(error) => Check::failed(description, error.to_string()),
+    }
 }
 
 fn registry(config: &Config) -> Result<Vec<Check>, Failure> {

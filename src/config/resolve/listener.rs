@@ -2,7 +2,7 @@
 
 use super::super::problem::Problems;
 use super::super::read::Instance;
-use super::super::{ClientAuth, GroupBy, ProxyConfig, TlsConfig};
+use super::super::{AgentsConfig, ClientAuth, GroupBy, ProxyConfig, TlsConfig, TopicSource};
 use super::find_file;
 use std::path::{Path, PathBuf};
 
@@ -113,6 +113,40 @@ pub(super) fn proxy(section: &Instance, problems: &mut Problems) -> Option<Proxy
     Some(ProxyConfig { required, trusted })
 }
 
+/// How agents are reached, where the topics of the listener's cluster come from `topics`.
+pub(super) fn agents(
+    section: &Instance,
+    topics: Option<&TopicSource>,
+    folder: &Path,
+    problems: &mut Problems,
+) -> Option<AgentsConfig> {
+    let file = |key: &str| section.text(key).map(|file| find_file(folder, Path::new(file)));
+    if topics != Some(&TopicSource::Agents) {
+        let keys = ["agents_ca", "agents_certificate", "agents_key"];
+        let given = keys.into_iter().find(|key| section.is_given(key));
+        let given = given
+            .or((section.flag("agents_proxy_protocol") == Some(true)).then_some("agents_proxy_protocol"));
+        if let Some(key) = given.filter(|_| topics.is_some()) {
+            let hint = Some("add topics = { source = \"agents\" } to its [[cluster]]".to_owned());
+            let what = format!("kafka.listener: {key}, and the cluster's topics do not come from agents");
+            problems.error(section.origin(key), what, hint);
+        }
+        return None;
+    }
+    let (ca, certificate, key) = (file("agents_ca"), file("agents_certificate"), file("agents_key"));
+    let alone = match (&ca, &certificate, &key) {
+        (None, Some(_), _) => Some(("agents_certificate", "agents_ca")),
+        (_, None, Some(_)) => Some(("agents_key", "agents_certificate")),
+        _ => None,
+    };
+    if let Some((key, missing)) = alone.filter(|(_, missing)| !section.is_refused(missing)) {
+        let hint = Some(format!("add {missing}"));
+        problems.error(section.origin(key), format!("kafka.listener: {key} without {missing}"), hint);
+    }
+    let identity = certificate.map(|certificate| (certificate.clone(), key.unwrap_or(certificate)));
+    Some(AgentsConfig { ca, identity, proxy: section.flag("agents_proxy_protocol")? })
+}
+
 /// What only works together.
 pub(super) fn together(
     section: &Instance,
@@ -139,16 +173,21 @@ pub(super) fn together(
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{ClientAuth, Environment, Error, GroupBy, ListenerConfig, parse};
+    use super::super::super::{AgentsConfig, ClientAuth, Environment, Error, GroupBy, ListenerConfig, parse};
     use std::path::{Path, PathBuf};
 
     const TLS: &str = "certificates = [\"a.pem\", \"b.pem\"]\n";
 
     /// A listener with these lines; or all problems, in one text.
     fn listener(lines: &str) -> Result<ListenerConfig, String> {
+        listener_of("{ source = \"registry\" }", lines)
+    }
+
+    /// [`listener`] of a cluster with other topics.
+    fn listener_of(topics: &str, lines: &str) -> Result<ListenerConfig, String> {
         let text = format!(
             "[registry]\nurl = \"memory:\"\n[[dns.zone]]\napex = \"kafka.example\"\n[[cluster]]\nname = \"prod\"\n\
-             [[kafka.listener]]\nlisten = \"127.0.0.1:0\"\ncluster = \"prod\"\n{lines}"
+             topics = {topics}\n[[kafka.listener]]\nlisten = \"127.0.0.1:0\"\ncluster = \"prod\"\n{lines}"
         );
         match parse(Path::new("some/f.toml"), &text, &Environment::default()) {
             Ok(config) => Ok(config.kafka.listeners[0].clone()),
@@ -207,6 +246,29 @@ mod tests {
             let said = listener(&format!("group = \"a\"\n{lines}")).unwrap_err();
             assert!(said.contains(wanted), "{lines}: {said}");
             assert_eq!(said.lines().count(), 1, "one mistake is one problem: {said}");
+        }
+    }
+
+    #[test]
+    fn keys_about_agents_need_topics_from_agents_and_hang_together() {
+        let relaying =
+            |lines: &str| listener_of("{ source = \"agents\" }", &format!("group = \"a\"\n{lines}"));
+        let agents = |lines: &str| relaying(lines).unwrap().agents.unwrap();
+        assert_eq!(agents(""), AgentsConfig::default());
+        let full = agents("agents_ca = \"ca\"\nagents_certificate = \"c\"\nagents_proxy_protocol = true");
+        assert_eq!(full.identity, Some(("some/c".into(), "some/c".into())));
+        assert!(full.ca == Some("some/ca".into()) && full.proxy);
+        assert_eq!(listener("group = \"a\"").unwrap().agents, None);
+        for (lines, wanted) in [
+            ("agents_certificate = \"c\"", "agents_certificate without agents_ca"),
+            ("agents_ca = \"c\"\nagents_key = \"k\"", "agents_key without agents_certificate"),
+        ] {
+            let said = relaying(lines).unwrap_err();
+            assert!(said.contains(wanted), "{lines}: {said}");
+        }
+        for lines in ["agents_ca = \"c\"", "agents_proxy_protocol = true"] {
+            let said = listener(&format!("group = \"a\"\n{lines}")).unwrap_err();
+            assert!(said.contains("the cluster's topics do not come from agents"), "{lines}: {said}");
         }
     }
 }

@@ -6,6 +6,7 @@
 //! Read [`versions`] first (what is done with which request), then [`relay`]. [`requests`], [`replies`],
 //! [`walker`] and [`rewrite`] do no I/O.
 
+pub mod agents;
 pub mod buffer;
 pub mod close;
 pub mod connection;
@@ -36,7 +37,7 @@ use crate::net::entry::{self, Entry};
 use crate::net::tls::{ClientSettings, ClientTls, ServerSettings, ServerTls};
 use crate::net::{proxy, tcp};
 use crate::placement::{Placement, Rules, ZoneRules};
-use crate::telemetry::{gateway::Metrics, kafka};
+use crate::telemetry::{Telemetry, gateway::Metrics, kafka};
 use crate::view::View;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -153,6 +154,14 @@ pub struct Sources {
     pub metrics: Arc<Metrics>,
 }
 
+impl Sources {
+    /// With the machine's clock and turns of its own.
+    pub fn new(view: View, telemetry: &Telemetry) -> Self {
+        let (kafka, metrics) = (Arc::clone(&telemetry.kafka), Arc::clone(&telemetry.gateway));
+        Self { view, clock: Clock::machine(), placement: super::placement(), kafka, metrics }
+    }
+}
+
 /// What relayed connections share, at a gateway or at a listener that relays.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -172,7 +181,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    fn new(view: View, clock: Clock, metrics: Arc<Metrics>, limits: Limits) -> Self {
+    pub(super) fn new(view: View, clock: Clock, metrics: Arc<Metrics>, limits: Limits) -> Self {
         Self {
             view,
             clock,
@@ -188,6 +197,24 @@ impl Shared {
 
     fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::Relaxed)
+    }
+
+    /// How far the process is with leaving: connections act on it.
+    pub(super) fn set_phase(&self, phase: Phase) {
+        let was_leaving = self.leaving.swap(phase != Phase::Serving, Ordering::Relaxed);
+        if !was_leaving {
+            self.used.store(self.clock.now().millis(), Ordering::Relaxed);
+        }
+        self.phase.send_replace(phase);
+    }
+
+    /// How long a connection may be silent both ways.
+    pub(super) const fn idle(&self) -> Duration {
+        self.limits.idle
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 }
 
@@ -223,12 +250,7 @@ pub struct Control {
 impl Control {
     /// How far the agent is with leaving: connections act on it.
     pub fn set_phase(&self, phase: Phase) {
-        let shared = &self.gate.shared;
-        let was_leaving = shared.leaving.swap(phase != Phase::Serving, Ordering::Relaxed);
-        if !was_leaving {
-            shared.used.store(shared.clock.now().millis(), Ordering::Relaxed);
-        }
-        shared.phase.send_replace(phase);
+        self.gate.shared.set_phase(phase);
     }
 
     /// For how long an agent that leaves was asked for nothing but the way: a client that looks for brokers and coordinators

@@ -1,6 +1,7 @@
 //! The broker behind a gateway: connecting to it, asking whether it is well, and telling everybody when it is lost. And what
 //! any upstream is to a relay: a [`Link`].
 
+use super::agents::Watched;
 use super::rewrite::request;
 use crate::kafka::wire::Reader;
 use crate::limits::gateway as limits;
@@ -24,6 +25,8 @@ pub struct Link {
 pub enum Watch {
     /// The broker of a gateway: changes when it is declared lost.
     Broker(watch::Receiver<u64>),
+    /// An agent of the client's group.
+    Agent(Watched),
 }
 
 impl Watch {
@@ -35,6 +38,7 @@ impl Watch {
                     std::future::pending::<()>().await;
                 }
             }
+            Self::Agent(agent) => agent.gone().await,
         }
     }
 
@@ -42,6 +46,7 @@ impl Watch {
     pub(super) async fn leaving(&self) {
         match self {
             Self::Broker(_) => std::future::pending().await, // the agent itself drains then
+            Self::Agent(agent) => agent.leaving().await,
         }
     }
 }

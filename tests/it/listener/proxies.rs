@@ -98,7 +98,6 @@ fn a_name_that_a_trusted_proxy_passes_on_tells_the_group() {
 /// Each client has its own share of the connections, and its own zone.
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_haproxy_zone_and_share_are_the_clients() {
-    use fingerpost::clock::Clock;
     use fingerpost::kafka::{self, Listener, ListenerSettings, Topics, static_catalog};
     use fingerpost::model::*;
     use fingerpost::net::proxy::{Mode, Networks, Settings};
@@ -132,8 +131,8 @@ async fn behind_haproxy_zone_and_share_are_the_clients() {
     settings.zones = Arc::new(fingerpost::placement::ZoneRules { networks, aliases: Vec::new() });
     let (telemetry, stop) = (Telemetry::new().unwrap(), tokio_util::sync::CancellationToken::new());
     let metrics = Arc::clone(&telemetry.kafka);
-    let listener =
-        Listener::bind(settings, view, Clock::machine(), Arc::clone(&metrics), kafka::placement()).unwrap();
+    let sources = kafka::gateway::Sources::new(view, &telemetry);
+    let listener = Listener::bind(settings, sources).unwrap();
     let server = listener.address();
     let running = tokio::spawn(listener.run(stop.clone()));
     let talk = move || {

@@ -74,13 +74,27 @@ pub fn client_resolving(name: &str, arguments: &[&str], resolver: Option<&Path>)
     Client { process: Process::spawn(name, &mut command) }
 }
 
+/// [`client`], in a mount namespace of its own with this file as its /etc/hosts.
+#[track_caller]
+pub fn client_with_hosts(name: &str, arguments: &[&str], hosts: &Path) -> Client {
+    let lib = name.trim_end_matches("-2.6").trim_end_matches("-3.9");
+    let mut command = command(name);
+    command.args(arguments).args(["--lib", lib]).env("PYTHONDONTWRITEBYTECODE", "1");
+    Client { process: Process::spawn(name, &mut instead_of("/etc/hosts", &command, hosts)) }
+}
+
 /// The command with a resolv.conf of its own. Nothing is left between: the process id is the client's.
 #[track_caller]
 pub fn resolving(command: &Command, resolver: &Path) -> Command {
+    instead_of("/etc/resolv.conf", command, resolver)
+}
+
+/// The command in a mount namespace of its own, in which `file` lies in place of another one.
+#[track_caller]
+fn instead_of(place: &str, command: &Command, file: &Path) -> Command {
     let mut wrapped = tool("unshare");
-    wrapped
-        .args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\""])
-        .arg(resolver);
+    wrapped.args(["--mount", "--map-root-user", "sh", "-c"]);
+    wrapped.arg(format!("mount --bind \"$0\" {place} && exec \"$@\"")).arg(file);
     wrapped.arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {

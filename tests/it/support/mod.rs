@@ -31,7 +31,7 @@ mod wire;
 pub use broker::{Broker, BrokerOptions, SASL_PASSWORD, SASL_USER, broker, kafka_libs};
 pub use clients::{kcat, node, python};
 pub use dig::{Dig, Rr, dig, kdig};
-pub use ecosystem::{CLIENTS, Client, Said, Seen, client, client_resolving, resolving};
+pub use ecosystem::{CLIENTS, Client, Said, Seen, client, client_resolving, client_with_hosts, resolving};
 pub use fingerpost::{Fingerpost, fingerpost, fingerpost_run, fingerpost_run_with, fingerpost_with};
 pub use load::Load;
 pub use meter::{Met, Meter};
