@@ -18,7 +18,7 @@ use super::live::Live;
 use super::names::Name;
 use super::respond::Responder;
 use super::tsig::{Key, Keys};
-use super::zones::Zones;
+use super::zones::{Zone, Zones};
 use crate::clock::Clock;
 use crate::limits::dns as limits;
 use crate::model::{Cluster, GroupName};
@@ -97,15 +97,15 @@ pub trait Serials: Send + Sync + fmt::Debug {
 }
 
 impl Settings {
-    /// Whether anybody may copy this zone.
-    fn copies(&self, apex: &Name) -> bool {
-        self.secondaries.iter().any(|secondary| secondary.may_copy(apex))
+    /// Whether anybody may copy this zone. Reverse zones are not listed, so nobody may copy them.
+    fn copies(&self, zone: &Zone) -> bool {
+        zone.reverse.is_none() && self.secondaries.iter().any(|secondary| secondary.may_copy(&zone.apex))
     }
 
     /// Zones that somebody may copy show no serial until the first is agreed on: the file's would lead secondaries back
     /// in time.
     pub(super) fn suspend(&self, zones: &Zones) {
-        zones.iter().filter(|zone| self.copies(&zone.apex)).for_each(|zone| zone.agreed.suspend());
+        zones.iter().filter(|zone| self.copies(zone)).for_each(|zone| zone.agreed.suspend());
     }
 }
 
@@ -204,7 +204,7 @@ impl Transfers {
         settings.suspend(responder.zones());
         let mut zones = Vec::new();
         for (index, zone) in responder.zones().iter().enumerate() {
-            if settings.copies(&zone.apex) {
+            if settings.copies(zone) {
                 let same = |old: &&Copied| old.apex.wire() == zone.apex.wire();
                 let old = before.and_then(|before| before.zones.iter().find(same));
                 let version = old.and_then(|old| old.versions.borrow().clone());
