@@ -1,6 +1,7 @@
 //! The command line. Help, man page and completions all come from here.
 
-use crate::limits::{Bound, config as bounds, gateway, registry};
+use crate::dns::dnssec::Algorithm;
+use crate::limits::{Bound, config as bounds, dnssec, gateway, registry};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::net::{IpAddr, SocketAddr};
@@ -86,6 +87,17 @@ their group. Without, the command heartbeats for a broker that clients reach dir
 
 SIGTERM and Ctrl-C say goodbye (draining, then removed) and exit 0; a second signal ends at once.")]
     Agent(Box<Agent>),
+    /// Make, list and replace the keys that a zone is signed with
+    #[command(after_help = "Examples:
+  fingerpost keys generate --zone kafka.corp.example --dir keys
+  fingerpost keys ds --zone kafka.corp.example --dir keys          what the parent zone needs
+  fingerpost keys roll --zone kafka.corp.example --dir keys        a successor that takes over when caches know it
+
+The files are those of BIND's dnssec-keygen, which can be used as well.")]
+    Keys {
+        #[command(subcommand)]
+        keys: Keys,
+    },
     /// Print shell completions
     #[command(after_help = "Examples:
   fingerpost completions bash > /etc/bash_completion.d/fingerpost
@@ -150,6 +162,123 @@ pub(super) struct Check {
     /// A server of the parent zone, instead of those that the resolver finds; may be repeated
     #[arg(long, value_name = "ADDRESS", requires = "delegation", value_parser = name_server)]
     pub(super) parent: Vec<SocketAddr>,
+}
+
+/// What `keys` does.
+#[derive(Debug, Subcommand)]
+pub(super) enum Keys {
+    /// Make a key
+    Generate(GenerateKey),
+    /// List the keys of a zone with their states and times
+    List(Shown),
+    /// Print the DS records that the parent zone needs
+    Ds(Shown),
+    /// Make the successor of a key: published now, signing later
+    Roll(RollKey),
+    /// Take a key out that has a successor
+    Retire(OneKey),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KeysOf {
+    /// The zone
+    #[arg(long, value_name = "APEX", value_parser = crate::config::dns_name)]
+    pub(super) zone: String,
+    /// The folder of its keys
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(super) dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Shown {
+    #[command(flatten)]
+    pub(super) of: KeysOf,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GenerateKey {
+    #[command(flatten)]
+    pub(super) of: KeysOf,
+    /// How it signs
+    #[arg(long, value_name = "NAME", default_value = "ecdsap256sha256", value_parser = algorithm)]
+    pub(super) algorithm: Algorithm,
+    /// A combined key: signs all of the zone, and the DS points to it (what is made if nothing is said)
+    #[arg(long, group = "use")]
+    pub(super) csk: bool,
+    /// A key-signing key: the DS points to it, a zone-signing key signs the data
+    #[arg(long, group = "use")]
+    pub(super) ksk: bool,
+    /// A zone-signing key
+    #[arg(long, group = "use")]
+    pub(super) zsk: bool,
+    /// TTL of its DNSKEY in its file
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = key_ttl)]
+    pub(super) ttl: Duration,
+}
+
+/// What a key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeyUse {
+    /// The DS points to it; it signs data while no zone-signing key does.
+    Entry,
+    /// It signs data.
+    Zsk,
+}
+
+impl GenerateKey {
+    pub(super) fn role(&self) -> KeyUse {
+        if self.zsk && !self.ksk && !self.csk { KeyUse::Zsk } else { KeyUse::Entry }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RollKey {
+    #[command(flatten)]
+    pub(super) of: KeysOf,
+    /// The key that is to be replaced, if several are active
+    #[arg(long, value_name = "TAG")]
+    pub(super) tag: Option<u16>,
+    /// Another algorithm for the successor
+    #[arg(long, value_name = "NAME", value_parser = algorithm)]
+    pub(super) algorithm: Option<Algorithm>,
+    /// When the successor signs: longer than the keys' TTL
+    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = humantime::parse_duration)]
+    pub(super) after: Duration,
+    /// How long a zone-signing key stays published after that: longer than the longest TTL of the zone
+    #[arg(long, value_name = "TIME", default_value = "2d", value_parser = humantime::parse_duration)]
+    pub(super) remove_after: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct OneKey {
+    #[command(flatten)]
+    pub(super) of: KeysOf,
+    /// The key
+    #[arg(long, value_name = "TAG")]
+    pub(super) tag: u16,
+    /// When it is gone
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub(super) after: Duration,
+    /// Even if no key like it is left
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+fn algorithm(text: &str) -> Result<Algorithm, String> {
+    let found = Algorithm::ALL
+        .into_iter()
+        .find(|one| one.as_str().eq_ignore_ascii_case(text) || (*one as u8).to_string() == text);
+    found.ok_or_else(|| "ecdsap256sha256 (13) and ed25519 (15) are supported".to_owned())
+}
+
+fn key_ttl(text: &str) -> Result<Duration, String> {
+    let bound = dnssec::DNSKEY_TTL;
+    let [default, min, max] =
+        [bound.default, bound.min, bound.max].map(|ttl| Duration::from_secs(ttl.into()));
+    within(text, Bound { default, min, max })
 }
 
 /// How `check` reports.

@@ -7,6 +7,7 @@ mod banner;
 mod check;
 mod failure;
 mod generate;
+mod keys;
 mod log;
 mod placing;
 mod run;
@@ -45,6 +46,7 @@ fn dispatch(arguments: Arguments, environment: &Environment) -> Result<ExitCode,
         Command::Agent(agent) => agent::run(&agent, level, environment),
         Command::Check(check) => check::run(&check, environment),
         Command::Agents(agents) => agents::run(&agents, environment),
+        Command::Keys { keys } => keys::run(&keys),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { directory } => generate::man(directory.as_deref()),
         Command::Reference { part } => generate::reference(part),

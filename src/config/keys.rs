@@ -4,7 +4,7 @@
 mod transfer;
 
 use super::value::Kind;
-use crate::limits::{admin, dns, kafka, registry, reload, tcp, tls};
+use crate::limits::{admin, dns, dnssec, kafka, registry, reload, tcp, tls};
 
 /// A section: `[name]`, or `[[name]]` if it may be repeated.
 #[derive(Debug)]
@@ -303,6 +303,24 @@ const ZONE: &[Key] = &[
         Kind::Ips,
         Absent("[\"192.0.2.1\"]"),
         "Addresses of those name servers that lie within the zone; the listening addresses if left out.",
+    ),
+    key(
+        "dnssec_keys",
+        Kind::Path,
+        Absent("\"keys\""),
+        "Sign the zone (DNSSEC) with the keys of this folder, which `fingerpost keys generate` makes.",
+    ),
+    key(
+        "dnssec_validity",
+        Kind::time(&dnssec::VALIDITY),
+        Absent("\"7days\""),
+        "How long a signature is valid, 7 days if left out. It is renewed when a quarter of that is left.",
+    ),
+    key(
+        "dnssec_key_ttl",
+        Kind::seconds(&dnssec::DNSKEY_TTL),
+        Absent("\"1h\""),
+        "How long resolvers may keep the zone's keys, one hour if left out: a rollover waits that long.",
     ),
 ];
 

@@ -138,6 +138,19 @@ pub struct ZoneConfig {
     pub ns: Vec<String>,
     /// Addresses of the name servers within the zone; empty means the listening addresses.
     pub ns_addresses: Vec<IpAddr>,
+    /// How it is signed, if it is.
+    pub dnssec: Option<DnssecConfig>,
+}
+
+/// How a zone is signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnssecConfig {
+    /// The folder of its keys, resolved to a path that can be opened from here.
+    pub keys: PathBuf,
+    /// How long a signature is valid.
+    pub validity: Duration,
+    /// TTL of the keys.
+    pub key_ttl: Duration,
 }
 
 /// One `[[cluster]]`.

@@ -9,9 +9,10 @@ use super::read::{Document, Found, Instance};
 use super::secret::{Secret, SecretSource, shown_url};
 use super::value::{TopicSource, Value};
 use super::{
-    Admin, ClusterConfig, Config, Dns, EmptyPolicy, GroupBy, Kafka, ListenerConfig, Log, LogFormat, Process,
-    Registry, RegistryTls, Setting, TokenConfig, ZoneConfig,
+    Admin, ClusterConfig, Config, Dns, DnssecConfig, EmptyPolicy, GroupBy, Kafka, ListenerConfig, Log,
+    LogFormat, Process, Registry, RegistryTls, Setting, TokenConfig, ZoneConfig,
 };
+use crate::limits::dnssec as bounds;
 use crate::model::{Cluster, GroupName, Zone};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -144,9 +145,38 @@ fn zones(document: &Document, folder: &Path, problems: &mut Problems) -> Vec<Zon
                 );
             }
         }
-        zones.push(ZoneConfig { apex, file, ns, ns_addresses });
+        let dnssec = dnssec(section, folder, problems);
+        zones.push(ZoneConfig { apex, file, ns, ns_addresses, dnssec });
     }
     zones
+}
+
+/// How a zone is signed: not at all without keys, and then nothing may be said about it.
+fn dnssec(section: &Instance, folder: &Path, problems: &mut Problems) -> Option<DnssecConfig> {
+    let Some(keys) = section.text("dnssec_keys") else {
+        for key in ["dnssec_validity", "dnssec_key_ttl"] {
+            if section.values.contains_key(key) {
+                let hint = Some("add dnssec_keys = \"keys\", made by `fingerpost keys generate`".to_owned());
+                problems.error(
+                    section.origin(key),
+                    format!("dns.zone: {key} without dnssec_keys signs nothing"),
+                    hint,
+                );
+            }
+        }
+        return None;
+    };
+    let default = Duration::from_secs(bounds::DNSKEY_TTL.default.into());
+    let key_ttl = section.time("dnssec_key_ttl").unwrap_or(default);
+    if key_ttl.subsec_nanos() > 0 {
+        problems.error(
+            section.origin("dnssec_key_ttl"),
+            "dns.zone: dnssec_key_ttl: a TTL is whole seconds",
+            None,
+        );
+    }
+    let validity = section.time("dnssec_validity").unwrap_or(bounds::VALIDITY.default);
+    Some(DnssecConfig { keys: find_file(folder, Path::new(keys)), validity, key_ttl })
 }
 
 /// Clusters with the place of each, without those that are there twice.

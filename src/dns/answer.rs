@@ -186,6 +186,8 @@ pub enum Outcome<'a> {
     GroupText(&'a Group),
     /// The agent's TXT record.
     AgentText(&'a Agent),
+    /// The same without what changes all the time: what can be signed once.
+    AgentState(&'a Agent),
 }
 
 /// SRV records of a group: its live, ready agents that offer a service.

@@ -25,6 +25,8 @@ pub enum Ede {
     StaleNxDomain = 19,
     /// 20: the name is none of ours.
     NotAuthoritative = 20,
+    /// 30: a type that no record has (RFC 9824 §3.5).
+    InvalidType = 30,
 }
 
 /// Where an option's data lies in its packet.

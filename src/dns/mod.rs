@@ -2,11 +2,13 @@
 //!
 //! A packet is judged ([`wire`]), answered ([`answer`]: pure, read it first) and written down ([`render`]);
 //! [`respond`] strings these together and is the one path for every transport ([`udp`], [`tcp`]). Static data comes
-//! from [`zone_file`]s, is checked by [`zones`] and answered from a [`tree`]. [`Server`] binds and runs it all, and [`Live`] is how
-//! a reload exchanges what it answers from.
+//! from [`zone_file`]s, is checked by [`zones`] and answered from a [`tree`]; [`dnssec`] signs what was written.
+//! [`Server`] binds and runs it all, and [`Live`] is how a reload exchanges what it answers from.
 
 pub mod answer;
+pub(crate) mod base64;
 pub mod cookies;
+pub mod dnssec;
 pub mod edns;
 pub mod limiter;
 mod live;

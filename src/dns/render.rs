@@ -323,7 +323,8 @@ impl<'b> Page<'b> {
             Outcome::Pointers(pointers) => self.pointers(here, pointers),
             Outcome::Services(services) => self.services(here, services),
             Outcome::GroupText(group) => self.group_text(here, group, known),
-            Outcome::AgentText(agent) => self.agent_text(here, agent, known),
+            Outcome::AgentText(agent) => self.agent_text(here, agent, known, true),
+            Outcome::AgentState(agent) => self.agent_text(here, agent, known, false),
             Outcome::Refused
             | Outcome::Prohibited
             | Outcome::NotSynced
@@ -548,12 +549,15 @@ impl<'b> Page<'b> {
         Ok(())
     }
 
-    fn agent_text(&mut self, here: &Here<'_>, agent: &Agent, known: &Known<'_>) -> Fits {
+    fn agent_text(&mut self, here: &Here<'_>, agent: &Agent, known: &Known<'_>, with_lease: bool) -> Fits {
         let zone = agent.record.zone.as_ref().map_or("-", |zone| zone.as_str());
         let left = agent.lease.left(known.now);
         let state = if left == 0 { "gone" } else { agent.record.state.as_str() };
         let ttl = ttl_of(agent, known.rules.ttl, known.now);
-        self.text(here, ttl, format_args!("zone={zone} state={state} lease={}ms", left))
+        match with_lease {
+            true => self.text(here, ttl, format_args!("zone={zone} state={state} lease={left}ms")),
+            false => self.text(here, ttl, format_args!("zone={zone} state={state}")),
+        }
     }
 
     /// A TXT record of one text: at most 255 bytes, which ours keep to by the length of labels.

@@ -1,7 +1,8 @@
 //! Bytes in, bytes out: the one path that every query takes, over UDP, over TCP, in scenarios and in benchmarks.
 
-use super::answer::{Answer, Client, Kind, Known, Outcome, Question, Rules, ZoneKept, answer};
-use super::edns::Ede;
+use super::answer::{Aliases, Answer, Client, Kind, Known, Outcome, Question, Rules, ZoneKept, answer};
+use super::dnssec::{Job, Keyset, Signer};
+use super::edns::{Ede, Reply};
 use super::limiter::Verdict;
 use super::policy::{Heard, Policy};
 use super::render::{self, Envelope, Transport, Written};
@@ -12,6 +13,7 @@ use crate::clock;
 use crate::model::{Fleet, Moment};
 use crate::telemetry::dns::{Counters, Event, NameKind, Outcome as Counted};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What does not change from query to query.
@@ -21,17 +23,28 @@ pub struct Responder {
     rules: Rules,
     policy: Policy,
     keys: Keys,
+    signer: Option<Arc<Signer>>,
 }
 
 impl Responder {
     /// A responder for these zones and rules.
     pub fn new(zones: Zones, rules: Rules) -> Self {
-        Self { zones, rules, policy: Policy::default(), keys: Keys::default() }
+        Self { zones, rules, policy: Policy::default(), keys: Keys::default(), signer: None }
     }
 
     /// The same, with keys that queries may be signed with.
     pub fn with_keys(self, keys: Keys) -> Self {
         Self { keys, ..self }
+    }
+
+    /// The same, with keys that answers are signed with.
+    pub fn with_signer(self, signer: Option<Arc<Signer>>) -> Self {
+        Self { signer, ..self }
+    }
+
+    /// What signs answers, if any zone is signed.
+    pub fn signer(&self) -> Option<&Arc<Signer>> {
+        self.signer.as_ref()
     }
 
     /// The keys that queries may be signed with.
@@ -146,14 +159,25 @@ impl Responder {
     ) -> (Written, NameKind) {
         let query = envelope.query;
         if let Some(rcode) = heard.refusal.or_else(|| refusal(query)) {
-            return (render::error(envelope, rcode, out), NameKind::None);
+            let error = (query.qtype == rtype::NXNAME).then_some(Ede::InvalidType);
+            let options = Reply { error: error.or(heard.reply.error), ..heard.reply };
+            return (render::error(&Envelope { options, ..*envelope }, rcode, out), NameKind::None);
         }
         if query.qclass != CLASS_IN {
             return (self.of_ourselves(envelope, out), NameKind::None);
         }
         let known = Known { zones: &self.zones, rules: &self.rules, fleet: asked.fleet, now: asked.now };
         let (client, scope) = heard.client(&asked, &self.rules);
-        let said = answer(&known, Question { name: &query.name, qtype: query.qtype, client }, asked.entropy);
+        let question = Question { name: &query.name, qtype: query.qtype, client };
+        let signer = self.signer.as_deref().filter(|_| concerns_dnssec(query));
+        let secure = signer.zip(query.edns.filter(|edns| edns.dnssec_ok));
+        let entropy = secure.map_or(asked.entropy, |(signer, _)| signer.sample(asked.entropy));
+        let keys = signer.and_then(|signer| signer.keys_at(&query.name));
+        let keys = keys.as_ref().and_then(|keys| keys_of(&known, query, keys));
+        let mut said = keys.unwrap_or_else(|| answer(&known, question, entropy));
+        if let (Outcome::AgentText(agent), Some(_)) = (&said.outcome, secure) {
+            said.outcome = Outcome::AgentState(agent);
+        }
         if let (Some(kept), Outcome::V4(_) | Outcome::V6(_)) = (said.zone_kept, &said.outcome) {
             counters.note(match kept {
                 ZoneKept::Named(true) => Event::ZoneKept,
@@ -169,7 +193,13 @@ impl Responder {
         if query.edns.is_some() && asked.fleet.is_stale() {
             options.error = stale(&said);
         }
-        let written = render::answer(&Envelope { options, ..*envelope }, &said, &known, out);
+        let mut written = render::answer(&Envelope { options, ..*envelope }, &said, &known, out);
+        if let Some((signer, edns)) = secure {
+            let (limit, transport) = (envelope.largest().min(out.len()), envelope.transport);
+            let compact_ok = edns.compact_ok;
+            let job = Job { query, client, answer: &said, known: &known, transport, limit, compact_ok };
+            written = signer.seal(&job, written, counters.signing(), out);
+        }
         (written, said.kind.into())
     }
 
@@ -252,6 +282,21 @@ impl Responder {
     }
 }
 
+/// DNSKEY, CDS or CDNSKEY of a signed zone.
+fn keys_of<'a>(known: &Known<'a>, query: &Query, keys: &'a Keyset) -> Option<Answer<'a>> {
+    let outcome = Outcome::Static(keys.set(query.qtype)?);
+    let (zone, _) = known.zones.of(&query.name)?;
+    let (kind, aliases) = (Kind::Apex, Aliases::default());
+    Some(Answer { zone: Some(zone), kind, last: kind, group: None, zone_kept: None, aliases, outcome })
+}
+
+/// Whether a query asks for signatures, or for the keys that make them.
+#[inline]
+fn concerns_dnssec(query: &Query) -> bool {
+    let keys = [rtype::DNSKEY, rtype::CDS, rtype::CDNSKEY];
+    query.edns.is_some_and(|edns| edns.dnssec_ok) || keys.contains(&query.qtype)
+}
+
 /// One packet and what it is to be answered from.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
@@ -277,7 +322,8 @@ fn refusal(query: &Query) -> Option<Rcode> {
         return Some(Rcode::BadVers);
     }
     match query.qtype {
-        rtype::OPT => Some(Rcode::FormErr),
+        // NXNAME stands in NSEC records and is no type to ask for (RFC 9824 §3.5).
+        rtype::OPT | rtype::NXNAME => Some(Rcode::FormErr),
         rtype::AXFR | rtype::IXFR => Some(Rcode::Refused),
         rtype::TKEY | rtype::TSIG | rtype::MAILA | rtype::MAILB => Some(Rcode::NotImp),
         _ => None,

@@ -1,6 +1,7 @@
 //! The DNS server: binds every socket at once, then answers on a thread per UDP worker and a task per connection.
 
 use super::answer::Rules;
+use super::dnssec::Signer;
 use super::live::Live;
 use super::respond::Responder;
 use super::tcp;
@@ -41,6 +42,8 @@ pub struct Settings {
     pub keys: Keys,
     /// Secondaries that copy zones; `None`: nobody may.
     pub transfers: Option<transfer::Settings>,
+    /// What signs answers, if any zone is signed.
+    pub signer: Option<Arc<Signer>>,
 }
 
 impl Default for Settings {
@@ -54,6 +57,7 @@ impl Default for Settings {
             tcp: tcp::Settings::default(),
             keys: Keys::default(),
             transfers: None,
+            signer: None,
         }
     }
 }
@@ -66,7 +70,7 @@ impl Settings {
         if let Some(transfers) = &self.transfers {
             transfers.suspend(&self.zones);
         }
-        Ok(Responder::new(self.zones, self.rules).with_keys(self.keys))
+        Ok(Responder::new(self.zones, self.rules).with_keys(self.keys).with_signer(self.signer))
     }
 }
 
@@ -225,6 +229,7 @@ impl Server {
             );
             tasks.spawn(serve);
         }
+        tasks.spawn(keep_signed(self.live.clone(), self.metrics.clone(), stop.clone()));
         stop.cancelled().await;
         halt.store(true, Ordering::Relaxed);
         tasks.close();
@@ -232,6 +237,24 @@ impl Server {
         for worker in ended {
             // An error means that the thread is gone without a word, which is what we wait for.
             let _ = worker.await;
+        }
+    }
+}
+
+/// Renews signatures and lets keys take turns until `stop`.
+async fn keep_signed(live: Live, metrics: Metrics, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(crate::limits::dnssec::TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        let Some(signer) = live.load().signer().map(Arc::clone) else { continue };
+        let metrics = metrics.signing();
+        // It reads files and signs: not for a thread that others wait for.
+        if tokio::task::spawn_blocking(move || signer.tick(&metrics)).await.is_err() {
+            tracing::error!("keeping the zones signed failed; it is tried again");
         }
     }
 }

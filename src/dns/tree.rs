@@ -236,6 +236,14 @@ impl Node {
     }
 }
 
+impl RrSet {
+    /// A set that no zone file holds, of records in wire form.
+    pub fn of(rtype: u16, ttl: u32, records: impl Iterator<Item = Vec<u8>>) -> Self {
+        let records = records.map(|data| Rdata(vec![Part::Bytes(data.into())])).collect();
+        Self { rtype, ttl, records, target: None, extra: Vec::new() }
+    }
+}
+
 impl Rdata {
     /// The data with its names in full.
     pub fn flat(&self, apex: &Name) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! TSIG (RFC 8945): messages signed with a shared secret, checked and made. It is what lets a secondary copy a zone,
 //! and nobody else. Bytes, keys and the time come in as arguments; nothing here does I/O.
 
+use super::base64;
 use super::names::{Name, text_of};
 use super::wire::{HEADER, rtype};
 use crate::limits::dns as limits;
@@ -106,7 +107,7 @@ impl Key {
     /// A key by its name and its secret in base64, as every name server's configuration has them.
     pub fn new(name: &str, algorithm: Algorithm, secret: &str) -> Result<Self, BadKey> {
         let wire = Name::parse(name).map_err(|_| BadKey::Name(name.to_owned()))?;
-        let bytes = from_base64(secret).ok_or_else(|| BadKey::Base64(name.to_owned()))?;
+        let bytes = base64::decode(secret).ok_or_else(|| BadKey::Base64(name.to_owned()))?;
         if bytes.len() < limits::TSIG_SECRET {
             return Err(BadKey::Short(name.to_owned(), bytes.len()));
         }
@@ -390,29 +391,6 @@ fn is_mac(key: &Key, data: &[u8], mac: &[u8]) -> bool {
     differ == 0 && !mac.is_empty()
 }
 
-/// Reads base64 (RFC 4648 §4), padded or not.
-fn from_base64(text: &str) -> Option<Vec<u8>> {
-    let text = text.trim().trim_end_matches('=');
-    let digit = |byte: u8| match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    };
-    let mut bytes = Vec::with_capacity(text.len() * 3 / 4);
-    for chunk in text.as_bytes().chunks(4) {
-        let digits = chunk.iter().map(|byte| digit(*byte)).collect::<Option<Vec<u8>>>()?;
-        let value =
-            digits.iter().fold(0u32, |sum, digit| sum << 6 | u32::from(*digit)) << (6 * (4 - digits.len()));
-        let [_, all @ ..] = value.to_be_bytes();
-        // One digit alone says less than a byte.
-        bytes.extend_from_slice(all.get(..digits.len().checked_sub(1).filter(|len| *len > 0)?)?);
-    }
-    Some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::wire::check::query;
@@ -506,11 +484,11 @@ mod tests {
 
     #[test]
     fn secrets_are_base64_and_never_printed() {
-        assert_eq!(from_base64("Zm9vYmE=").unwrap(), b"fooba");
-        assert_eq!(from_base64("Zm9vYg==").unwrap(), b"foob");
-        assert_eq!(from_base64("/+8").unwrap(), [0xff, 0xef]);
+        assert_eq!(base64::decode("Zm9vYmE=").unwrap(), b"fooba");
+        assert_eq!(base64::decode("Zm9vYg==").unwrap(), b"foob");
+        assert_eq!(base64::decode("/+8").unwrap(), [0xff, 0xef]);
         for bad in ["Zm9v!mE=", "A", "Zm9vY", "Zm 9v"] {
-            assert_eq!(from_base64(bad), None, "{bad}");
+            assert_eq!(base64::decode(bad), None, "{bad}");
         }
         assert!(matches!(Key::new("k", Algorithm::Sha256, "Zm9v"), Err(BadKey::Short(_, 3))));
         let twice = vec![

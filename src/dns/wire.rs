@@ -29,6 +29,13 @@ pub mod rtype {
     pub const DNAME: u16 = 39;
     pub const OPT: u16 = 41;
     pub const DS: u16 = 43;
+    pub const RRSIG: u16 = 46;
+    pub const NSEC: u16 = 47;
+    pub const DNSKEY: u16 = 48;
+    pub const CDS: u16 = 59;
+    pub const CDNSKEY: u16 = 60;
+    /// In an NSEC: the name does not exist (RFC 9824).
+    pub const NXNAME: u16 = 128;
     pub const TKEY: u16 = 249;
     pub const TSIG: u16 = 250;
     pub const IXFR: u16 = 251;
@@ -65,6 +72,8 @@ pub struct Edns {
     pub dnssec_ok: bool,
     /// Its options; of a version that we don't know, none.
     pub options: Options,
+    /// It wants NXDOMAIN beside a compact denial (CO, RFC 9824).
+    pub compact_ok: bool,
 }
 
 /// One well-formed query. One without a question (name the root, type and class 0) asks for a cookie and nothing else
@@ -221,7 +230,8 @@ impl<'a> Record<'a> {
             (0, [_, ..]) => Options::read(self.rdata, self.end - self.rdata.len())?,
             _ => Options::default(),
         };
-        Some(Edns { size: self.class, version, dnssec_ok: flags & 0x80 != 0, options })
+        let (dnssec_ok, compact_ok) = (flags & 0x80 != 0, flags & 0x40 != 0);
+        Some(Edns { size: self.class, version, dnssec_ok, compact_ok, options })
     }
 }
 
@@ -283,7 +293,8 @@ mod tests {
         let plain = good(&query("WWW.example", 28, None));
         assert_eq!((plain.name.to_string().as_str(), plain.qtype, plain.qclass), ("www.example.", 28, 1));
         assert_eq!((plain.question_end, plain.edns), (29, None));
-        let edns = Edns { size: 4096, version: 0, dnssec_ok: false, options: Options::default() };
+        let edns =
+            Edns { size: 4096, version: 0, dnssec_ok: false, compact_ok: false, options: Options::default() };
         assert_eq!(good(&query("www.example", 1, Some(4096))).edns, Some(edns));
     }
 

@@ -7,6 +7,7 @@ use crate::config::{
     AgentsConfig, ClientAuth, ClusterConfig, Config, EmptyPolicy, GroupBy, ListenerConfig, ProxyConfig,
     SecretSource, TlsConfig, TokenConfig, TopicSource, TopicSpec, ZoneConfig,
 };
+use crate::dns::dnssec::{SignedZone, Signer};
 use crate::dns::transfer;
 use crate::dns::tsig::{Algorithm, Key, Keys};
 use crate::dns::{self, Empty, Rules, ZoneSettings, Zones};
@@ -137,8 +138,8 @@ pub fn dns(config: &Config) -> Result<dns::Settings, Error> {
     tcp.connections.connections = config.dns.tcp_connections;
     tcp.connections.per_source = config.dns.tcp_per_source;
     let (listen, workers) = (config.dns.listen.clone(), config.dns.workers);
-    let keys = tsig_keys(config)?;
-    Ok(dns::Settings { listen, workers, zones, rules, tcp, keys, ..dns::Settings::default() })
+    let (keys, signer) = (tsig_keys(config)?, signer(config)?);
+    Ok(dns::Settings { listen, workers, zones, rules, tcp, keys, signer, ..dns::Settings::default() })
 }
 
 /// The keys that secondaries sign with. Reads their files.
@@ -183,6 +184,28 @@ pub fn transfers(
     let groups = config.clusters.iter().flat_map(of_cluster).collect();
     let plan = transfer::Plan { groups };
     Ok(Some(transfer::Settings { keys, secondaries, interval: config.dns.serial_interval, plan, serials }))
+}
+
+/// What signs the zones that have keys; reads all of them.
+pub fn signer(config: &Config) -> Result<Option<Arc<Signer>>, Error> {
+    let signed = |zone: &ZoneConfig| {
+        let dnssec = zone.dnssec.as_ref()?;
+        Some(SignedZone {
+            apex: zone.apex.clone(),
+            folder: dnssec.keys.clone(),
+            validity: dnssec.validity,
+            dnskey_ttl: seconds(dnssec.key_ttl),
+        })
+    };
+    let zones: Vec<SignedZone> = config.dns.zones.iter().filter_map(signed).collect();
+    if zones.is_empty() {
+        return Ok(None);
+    }
+    let signer = Signer::open(&zones, Clock::machine()).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Error::Config(format!("the zones can't be signed:\n{}", lines.join("\n")), None)
+    })?;
+    Ok(Some(Arc::new(signer)))
 }
 
 /// The settings of every Kafka listener, in the order of the configuration.

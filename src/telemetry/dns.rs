@@ -63,6 +63,8 @@ pub struct Counters {
     events: [AtomicU64; EVENTS.len()],
     /// Whether more than one thread counts here.
     shared: bool,
+    /// Where signatures are counted, by all workers alike: they are rare.
+    signing: Arc<super::dnssec::Metrics>,
 }
 
 /// What is counted beside answers.
@@ -159,11 +161,12 @@ const TSIG_HELP: &str = "Signed queries whose signature does not hold.";
 const CUT_HELP: &str = "TCP connections that the server ended.";
 
 impl Counters {
-    fn new(shared: bool) -> Self {
+    fn new(shared: bool, signing: Arc<super::dnssec::Metrics>) -> Self {
         Self {
             answers: std::array::from_fn(|_| AtomicU64::new(0)),
             events: std::array::from_fn(|_| AtomicU64::new(0)),
             shared,
+            signing,
         }
     }
 
@@ -175,6 +178,11 @@ impl Counters {
             // The only writer: a load and a store are enough, and cheaper than a locked add.
             cell.store(cell.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
         }
+    }
+
+    /// Where signatures are counted.
+    pub fn signing(&self) -> &super::dnssec::Metrics {
+        &self.signing
     }
 
     /// Counts an answer.
@@ -211,6 +219,7 @@ pub struct Metrics {
     cells: Arc<Mutex<Cells>>,
     /// What zone transfers count.
     pub transfer: Arc<super::transfer::Metrics>,
+    signing: Arc<super::dnssec::Metrics>,
 }
 
 #[derive(Debug, Default)]
@@ -223,19 +232,25 @@ impl Metrics {
     /// Metrics at zero, registered.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let transfer = Arc::new(super::transfer::Metrics::register(registry)?);
-        let metrics = Self { cells: Arc::default(), transfer };
+        let signing = Arc::new(super::dnssec::Metrics::register(registry)?);
+        let metrics = Self { cells: Arc::default(), transfer, signing };
         registry.register(Box::new(Exposed { metrics: metrics.clone(), descs: descs()? }))?;
         Ok(metrics)
     }
 
     /// Cells for one thread.
     pub fn worker(&self) -> Arc<Counters> {
-        self.add(Counters::new(false))
+        self.add(Counters::new(false, Arc::clone(&self.signing)))
     }
 
     /// Cells for tasks on any thread.
     pub fn shared(&self) -> Arc<Counters> {
-        self.add(Counters::new(true))
+        self.add(Counters::new(true, Arc::clone(&self.signing)))
+    }
+
+    /// Where signatures are counted.
+    pub fn signing(&self) -> Arc<super::dnssec::Metrics> {
+        Arc::clone(&self.signing)
     }
 
     /// Adds a TCP listener's counts.

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod config;
 pub mod dns;
+pub mod dnssec;
 pub mod gateway;
 pub mod kafka;
 pub mod registry;

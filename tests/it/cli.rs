@@ -43,7 +43,7 @@ fn golden(name: &str, text: &str) {
 #[test]
 fn the_help_reads_as_written_down() {
     let mut all = fingerpost_run(&["--help"]).ok();
-    for command in ["serve", "check", "demo", "agents", "agent", "completions", "man"] {
+    for command in ["serve", "check", "demo", "agents", "agent", "keys", "completions", "man"] {
         all += &format!("\n\n$ fingerpost {command} --help\n{}", fingerpost_run(&[command, "--help"]).ok());
     }
     golden("help.txt", &all);

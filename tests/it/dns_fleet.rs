@@ -36,13 +36,19 @@ impl Served {
     }
 
     pub fn with(settings: Settings) -> Self {
+        Self::at(settings, Clock::manual(1_000_000))
+    }
+
+    /// With a clock that others have, too.
+    pub fn at(settings: Settings, clock: Clock) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (publisher, view) = view::channel();
-        let clock = Clock::manual(1_000_000);
         let telemetry = Telemetry::new().unwrap();
         let stop = CancellationToken::new();
-        let settings = Settings { listen: vec!["127.0.0.1:0".parse().unwrap()], workers: 1, ..settings };
+        let anywhere = vec!["127.0.0.1:0".parse().unwrap()];
+        let listen = if settings.listen.is_empty() { anywhere } else { settings.listen };
+        let settings = Settings { listen, workers: 1, ..settings };
         let _inside = runtime.enter();
         let server = Server::bind(settings, view, clock.clone(), &telemetry.dns).unwrap();
         let address = server.addresses()[0];

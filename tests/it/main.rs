@@ -19,6 +19,7 @@ mod dns_peers;
 mod dns_resolvers;
 mod dns_scenarios;
 mod dns_transfer;
+mod dnssec;
 mod gateway;
 mod gateway_drain;
 mod gateway_passes;

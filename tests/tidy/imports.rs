@@ -38,9 +38,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("ureq", &["cli", "registry::remote", "agent::detect"]),
     ("prometheus", &["telemetry"]),
     // Beside `view`: what was derived from it, and what a reload exchanges as a whole.
-    ("arc_swap", &["view", "kafka::service", "net::tls", "dns::live", "admin::auth"]),
+    ("arc_swap", &["view", "dns::dnssec", "kafka::service", "net::tls", "dns::live", "admin::auth"]),
     ("hyper_util", &["admin"]),
-    ("ring", &["dns::tsig", "dns::transfer"]),
+    ("ring", &["dns::tsig", "dns::transfer", "dns::dnssec"]),
     ("rustls", &["net::tls", "agent::detect"]),
     ("tokio_rustls", &["net::tls"]),
     ("x509_cert", &["net::tls"]),

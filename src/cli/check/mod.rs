@@ -174,6 +174,19 @@ fn zones(config: &Config) -> Vec<Check> {
         let detail = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         checks.push(Check::failed(error.to_string(), detail));
     }
+    match settings::signer(config) {
+        Ok(_) => {
+            let signed = config.dns.zones.iter().filter_map(|zone| Some((zone, zone.dnssec.as_ref()?)));
+            let passed = signed.map(|(zone, dnssec)| {
+                Check::passed(format!("zone {} signed by the keys in {}", zone.apex, dnssec.keys.display()))
+            });
+            checks.extend(passed);
+        }
+        Err(error) => {
+            let next = "fingerpost keys list --dir DIRECTORY shows the keys and their times";
+            checks.push(Check::failed(error.to_string(), "the zone would be served by no key").hint(next));
+        }
+    }
     for zone in &config.dns.zones {
         match &zone.file {
             Some(file) if problems.iter().any(|problem| problem.file.as_ref() == Some(file)) => {}
