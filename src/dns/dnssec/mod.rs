@@ -141,7 +141,7 @@ impl Signer {
         let now = self.clock.unix();
         let ticks = self.ticks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         for zone in &self.zones {
-            if ticks % limits::RELOAD_TICKS == 0 {
+            if ticks.is_multiple_of(limits::RELOAD_TICKS) {
                 zone.reload();
             }
             self.turn(zone, now, metrics);
