@@ -3,6 +3,7 @@
 //! [`load`] reads everything and reports every problem at once, each with file, line and column. The keys are one
 //! table, [`keys::SECTIONS`]; `examples/fingerpost.toml` and `docs/config.md` follow it and are tested against it.
 
+mod dnssec;
 mod entry;
 mod environment;
 pub mod keys;
@@ -16,6 +17,7 @@ mod resolve;
 mod secret;
 mod value;
 
+pub use dnssec::DnssecConfig;
 pub use entry::{
     AgentsConfig, ClientAuth, GroupBy, ProxyConfig, RegistryTls, SecondaryConfig, TlsConfig, TsigKeyConfig,
 };
@@ -140,17 +142,6 @@ pub struct ZoneConfig {
     pub ns_addresses: Vec<IpAddr>,
     /// How it is signed, if it is.
     pub dnssec: Option<DnssecConfig>,
-}
-
-/// How a zone is signed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DnssecConfig {
-    /// The folder of its keys, resolved to a path that can be opened from here.
-    pub keys: PathBuf,
-    /// How long a signature is valid.
-    pub validity: Duration,
-    /// TTL of the keys.
-    pub key_ttl: Duration,
 }
 
 /// One `[[cluster]]`.
