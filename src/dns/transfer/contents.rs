@@ -109,9 +109,9 @@ impl Contents {
     pub fn of(zone: &Zone, known: &Known<'_>, plan: &Plan) -> Self {
         let mut builder = Builder { zone, known, plan, sets: Vec::new() };
         builder.statics();
-        for cluster in known.fleet.clusters().keys() {
-            builder.cluster(cluster);
-        }
+        // No cluster lies in a reverse zone, and its PTR records are not copied.
+        let clusters = zone.reverse.is_none().then(|| known.fleet.clusters().keys());
+        clusters.into_iter().flatten().for_each(|cluster| builder.cluster(cluster));
         let mut sets = builder.sets;
         sets.sort_by(|a, b| (&a.owner, a.rtype).cmp(&(&b.owner, b.rtype)));
         sets.dedup_by(|a, b| a.owner == b.owner && a.rtype == b.rtype);
