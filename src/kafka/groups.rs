@@ -8,7 +8,7 @@
 //! For the same reason a host name that should name a group, and names none, is not passed over in favour of the
 //! address.
 
-use super::owners::{Owner, Owners};
+use super::owners::{Owner, owner_of};
 use super::service::Service;
 use crate::limits::kafka as limits;
 use crate::model::{Cluster, Fleet, GroupName, Moment};
@@ -100,7 +100,6 @@ pub struct Groups {
     own: Option<Arc<Service>>,
     make: Make,
     services: Mutex<HashMap<GroupName, Arc<Service>>>,
-    owners: Owners,
     lines: Lines,
 }
 
@@ -117,8 +116,8 @@ impl Groups {
             Clients::Of(group) => Some(Arc::new(make(group.clone()))),
             Clients::Any { .. } => None,
         };
-        let (services, owners, lines) = (Mutex::default(), Owners::default(), Lines::default());
-        Self { cluster, clients, own, make, services, owners, lines }
+        let (services, lines) = (Mutex::default(), Lines::default());
+        Self { cluster, clients, own, make, services, lines }
     }
 
     /// The service of the listener's own group, if it has one: then nothing else needs to be asked.
@@ -166,7 +165,7 @@ impl Groups {
         if !by_source {
             return Err(NoGroup::NoName);
         }
-        match self.owners.find(fleet, source, now) {
+        match owner_of(fleet, source, now) {
             Owner::Group(cluster, group) if cluster == self.cluster => Ok(group),
             Owner::Group(..) => Err(NoGroup::OtherCluster(source, self.cluster.clone())),
             Owner::Several => Err(NoGroup::SeveralGroups(source)),

@@ -269,6 +269,36 @@ mod tests {
         Group::build(cluster, name, 1, agents, departed)
     }
 
+    /// Nodes of `new` that `old` does not have.
+    fn made(old: &AddressIndex, new: &AddressIndex) -> usize {
+        fn all(node: Option<&Arc<Node>>, into: &mut std::collections::HashSet<*const Node>) {
+            let Some(node) = node else { return };
+            into.insert(Arc::as_ptr(node));
+            if let Below::Nodes(nodes) = &node.below {
+                nodes.iter().for_each(|node| all(Some(node), into));
+            }
+        }
+        let (mut before, mut after) = Default::default();
+        all(old.0.as_ref(), &mut before);
+        all(new.0.as_ref(), &mut after);
+        after.difference(&before).count()
+    }
+
+    #[test]
+    fn one_changed_agent_among_thousands_makes_a_few_nodes() {
+        let numbered = |number: u32| agent(number, &[Ipv4Addr::from_bits(0x0a00_0000 + number * 7).into()]);
+        let agents: Vec<Arc<Agent>> = (0..10_000).map(numbered).collect();
+        let before = group(agents.clone(), Vec::new());
+        let mut index = AddressIndex::default();
+        index.follow(None, Some(&before));
+        let mut changed = agents;
+        changed[5_000] = agent(5_000, &["10.200.0.1".parse().unwrap()]);
+        let old = index.clone();
+        index.follow(Some(&before), Some(&group(changed, Vec::new())));
+        let made = made(&old, &index);
+        assert!((1..=16).contains(&made), "{made} nodes");
+    }
+
     /// Few bits vary, so that addresses, networks and whole agents meet often.
     fn address(random: &mut fastrand::Rng) -> IpAddr {
         match random.bool() {

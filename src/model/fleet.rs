@@ -151,20 +151,6 @@ impl Fleet {
         self.shards.iter().flat_map(|shard| shard.iter().map(|(_, group)| group))
     }
 
-    /// The groups of this snapshot that `other` does not hold in the very same build. Costs little where the two have
-    /// much in common, as a snapshot and a later one have: what they share is passed over whole.
-    pub fn groups_not_in<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Arc<Group>> {
-        let pairs = self.shards.iter().zip(&other.shards).filter(|(own, theirs)| !Arc::ptr_eq(own, theirs));
-        pairs.flat_map(|(own, theirs)| {
-            let has = |hash: u64, group: &Arc<Group>| {
-                let start = theirs.partition_point(|(have, _)| *have < hash);
-                let same = theirs.iter().skip(start).take_while(|(have, _)| *have == hash);
-                same.into_iter().any(|(_, have)| Arc::ptr_eq(have, group))
-            };
-            own.iter().filter(move |(hash, group)| !has(*hash, group)).map(|(_, group)| group)
-        })
-    }
-
     /// Starts the next snapshot from this one.
     pub fn edit(&self) -> Edit {
         let mut next = self.clone();
@@ -305,26 +291,6 @@ mod tests {
         let mut edit = Fleet::default().edit();
         names.iter().for_each(|(cluster, name)| edit.put_group(group(cluster, name)));
         edit.finish()
-    }
-
-    #[test]
-    fn two_snapshots_differ_in_what_was_put_replaced_or_removed() {
-        let before = fleet(&[("prod", "a"), ("prod", "b"), ("prod", "c")]);
-        let mut edit = before.edit();
-        edit.remove_group(&Cluster::parse("prod").unwrap(), &GroupName::parse("a").unwrap());
-        edit.put_group(group("prod", "b"));
-        edit.put_group(group("prod", "d"));
-        let after = edit.finish();
-        let names = |one: &Fleet, other: &Fleet| {
-            let mut names: Vec<String> =
-                one.groups_not_in(other).map(|group| group.name.to_string()).collect();
-            names.sort();
-            names
-        };
-        assert_eq!(names(&before, &after), ["a", "b"]);
-        assert_eq!(names(&after, &before), ["b", "d"]);
-        assert_eq!(names(&after, &after.clone()), [""; 0]);
-        assert_eq!(names(&before, &Fleet::default()), ["a", "b", "c"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use super::close::Close;
 use super::upstream::{Link, Watch};
 use super::{Clock, Shared, limits};
-use crate::kafka::owners::{Claims, Owners};
+use crate::kafka::owners::is_anothers;
 use crate::kafka::service::Service;
 use crate::model::{Agent, AgentId, Cluster, Fleet, GroupName, Moment, State, Zone};
 use crate::net::dial::{Behalf, Dial};
@@ -35,7 +35,6 @@ pub struct Settings {
 pub(crate) struct Agents {
     dial: Dial,
     apex: Option<String>,
-    owners: Owners,
 }
 
 /// Whose connection it is.
@@ -54,7 +53,7 @@ pub(crate) struct For<'a> {
 impl Agents {
     pub(crate) fn new(tls: Option<ClientTls>, apex: Option<String>, proxy: bool) -> Self {
         let dial = Dial { tls, proxy, keep_alive: limits::KEEP_ALIVE };
-        Self { dial, apex, owners: Owners::default() }
+        Self { dial, apex }
     }
 
     /// TLS to agents, whose files are to be watched.
@@ -86,8 +85,9 @@ impl Agents {
     }
 
     fn choose(&self, client: For<'_>, shared: &Shared, tried: &[AgentId]) -> Option<Chosen> {
-        let claims = self.owners.at(&shared.view.load_full());
-        let (fleet, now) = (&claims.fleet, shared.clock.now());
+        // One snapshot: what is an agent's and what is another's in it must be of the same moment.
+        let fleet = shared.view.load();
+        let (fleet, now) = (&*fleet, shared.clock.now());
         let service = client.service;
         let (cluster, name) = (&service.cluster, &service.group);
         let roster = service.roster(fleet)?;
@@ -101,7 +101,7 @@ impl Agents {
         let group = fleet.group(cluster.as_str(), name.as_str())?;
         let candidates = group.ready(now).filter(|agent| !tried.contains(&agent.key.agent));
         let candidates = candidates.filter_map(|agent| {
-            let addresses = addresses(agent, &claims, (cluster, name), now);
+            let addresses = addresses(agent, fleet, (cluster, name), now);
             (!addresses.is_empty()).then_some((agent, addresses))
         });
         let (agent, addresses) = pick(candidates, zone, fastrand::f64)?;
@@ -128,13 +128,13 @@ struct Chosen {
 /// Where an agent listens, without what an agent of another group claims, too.
 fn addresses(
     agent: &Agent,
-    claims: &Claims<'_>,
+    fleet: &Fleet,
     (cluster, group): (&Cluster, &GroupName),
     now: Moment,
 ) -> Vec<SocketAddr> {
     let port = agent.record.kafka_port();
     let all = agent.record.addresses.iter().map(|ip| SocketAddr::new(*ip, port));
-    all.filter(|address| !claims.is_anothers(*address, cluster, group, now)).collect()
+    all.filter(|address| !is_anothers(fleet, *address, cluster, group, now)).collect()
 }
 
 /// One of `agents`: of the zone if any is, each with a probability in proportion to its weight. `random` is uniform
