@@ -36,14 +36,14 @@ insecure NS ns.insecure
 ns.insecure A 127.0.0.9
 moved DNAME ent
 sub NS ns.sub
-ns.sub A 127.0.0.1
+ns.sub A 127.0.0.2
 ";
 
 /// A signed zone below, on the same server: its DS stands in the upper one.
 const BELOW: &str = "$TTL 300
 @ SOA ns hostmaster 1 3600 600 86400 2
 @ NS ns
-ns A 127.0.0.1
+ns A 127.0.0.2
 host A 192.0.2.90
 ";
 
@@ -194,6 +194,18 @@ const MISSING: &[&str] = &[
     "nothing.sub.k.example",
 ];
 
+/// Whether delv found so many records, or their absence, genuine. Behind an alias it judges what there is first, and
+/// then says that there is no more.
+fn is_genuine(text: &str, count: usize) -> bool {
+    let found = text.contains("; fully validated");
+    match count {
+        0 => {
+            text.contains("; negative response, fully validated") || found && text.contains("ncache nxrrset")
+        }
+        _ => found,
+    }
+}
+
 #[test]
 fn delv_finds_every_kind_of_answer_genuine() {
     for algorithm in Algorithm::ALL {
@@ -202,14 +214,12 @@ fn delv_finds_every_kind_of_answer_genuine() {
         for (name, rtype, _, count) in QUESTIONS {
             let said = ask(name, rtype);
             let text = format!("{}{}", said.stdout, said.stderr);
-            let genuine = ["; fully validated", "; negative response, fully validated"];
-            let wanted = genuine[usize::from(*count == 0)];
-            assert!(text.contains(wanted), "{algorithm:?} {name} {rtype}: {text}");
+            assert!(is_genuine(&text, *count), "{algorithm:?} {name} {rtype}: {text}");
         }
         for name in MISSING {
             let said = ask(name, "A");
             let text = format!("{}{}", said.stdout, said.stderr);
-            assert!(text.contains("; negative response, fully validated"), "{name}: {text}");
+            assert!(is_genuine(&text, 0), "{name}: {text}");
         }
         let said = ask("insecure.k.example", "NS");
         assert!(
