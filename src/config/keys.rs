@@ -1,10 +1,12 @@
 //! Every key of the configuration, once: its kind, bounds, default, environment variable and meaning. Reading,
 //! messages, `examples/fingerpost.toml` and `docs/config.md` all follow this table.
 
+mod dns;
+mod policy;
 mod transfer;
 
 use super::value::Kind;
-use crate::limits::{admin, dns, dnssec, kafka, registry, reload, tcp, tls};
+use crate::limits::{admin, kafka, registry, reload, tcp, tls};
 
 /// A section: `[name]`, or `[[name]]` if it may be repeated.
 #[derive(Debug)]
@@ -83,12 +85,12 @@ pub const SECTIONS: &[Section] = &[
         meaning: "Where agents leave their heartbeats.",
         keys: REGISTRY,
     },
-    Section { name: "dns", repeated: false, meaning: "The DNS front.", keys: DNS },
+    Section { name: "dns", repeated: false, meaning: "The DNS front.", keys: dns::DNS },
     Section {
         name: "dns.zone",
         repeated: true,
         meaning: "A zone that this server is authoritative for; groups and agents are names below its apex.",
-        keys: ZONE,
+        keys: dns::ZONE,
     },
     Section {
         name: "dns.tsig_key",
@@ -102,7 +104,19 @@ pub const SECTIONS: &[Section] = &[
         meaning: "A name server that copies zones by AXFR and IXFR: BIND, Knot, NSD or any other. Nobody else may.",
         keys: transfer::SECONDARY,
     },
+    Section {
+        name: "dns.rate_limit",
+        repeated: false,
+        meaning: "Response rate limiting: nobody shall be flooded by answers to questions that were asked in their name.",
+        keys: policy::RATE_LIMIT,
+    },
     Section { name: "cluster", repeated: true, meaning: "A logical Kafka cluster.", keys: CLUSTER },
+    Section {
+        name: "group",
+        repeated: true,
+        meaning: "A group of a cluster that not everybody may ask for by DNS. Groups need no section to exist.",
+        keys: policy::GROUP,
+    },
     Section { name: "kafka", repeated: false, meaning: "What all Kafka listeners share.", keys: KAFKA },
     Section {
         name: "zones",
@@ -219,108 +233,6 @@ const REGISTRY: &[Key] = &[
         Kind::number(&registry::AGENTS),
         Is("200000"),
         "Most agents that are held; records beyond are refused and counted.",
-    ),
-];
-
-const DNS: &[Key] = &[
-    from(
-        key(
-            "listen",
-            Kind::Addresses,
-            Is("[\"127.0.0.1:5353\"]"),
-            "Addresses to answer at, each over UDP and TCP. Port 0 takes a free one.",
-        ),
-        "FINGERPOST_DNS_LISTEN",
-    ),
-    key("workers", Kind::number(&dns::WORKERS), Is("0"), "UDP workers per address; 0 is one per core."),
-    key(
-        "ttl",
-        Kind::seconds(&dns::TTL),
-        Is("\"5s\""),
-        "Most seconds that an answer about agents may be kept; a shorter lease shortens it.",
-    ),
-    key(
-        "negative_ttl",
-        Kind::seconds(&dns::NEGATIVE_TTL),
-        Is("\"2s\""),
-        "How long NXDOMAIN and NODATA may be kept, in zones without a zone file.",
-    ),
-    key(
-        "sample",
-        Kind::number(&dns::SAMPLE),
-        Is("8"),
-        "Most addresses in one answer: a random sample, because a complete list does not spread clients.",
-    ),
-    key(
-        "empty",
-        Kind::Word(&["nodata", "last-known", "servfail"]),
-        Is("\"nodata\""),
-        "What a known group without a live agent answers.",
-    ),
-    key("txt", Kind::Flag, Is("true"), "Answer TXT at group and agent names, for debugging with dig."),
-    key("tcp_connections", Kind::number(&tcp::CONNECTIONS), Is("4096"), "Open TCP connections per address."),
-    key(
-        "tcp_per_source",
-        Kind::number(&tcp::PER_SOURCE),
-        Is("1024"),
-        "Open TCP connections of one source (IPv6: of one /64).",
-    ),
-    key(
-        "tcp_idle",
-        Kind::time(&dns::TCP_IDLE),
-        Is("\"10s\""),
-        "An idle TCP connection is closed after this.",
-    ),
-    key(
-        "serial_interval",
-        Kind::time(&dns::SERIAL_INTERVAL),
-        Is("\"1s\""),
-        "Shortest time between two serials of a zone that secondaries copy, and between two NOTIFY of one of them.",
-    ),
-];
-
-const ZONE: &[Key] = &[
-    key(
-        "apex",
-        Kind::DnsName,
-        Required("\"kafka.example\""),
-        "The zone's name: what the parent zone delegates. Below in-addr.arpa or ip6.arpa (1.0.10.in-addr.arpa is 10.0.1.0/24) it is a reverse zone: PTR of the agents' addresses.",
-    ),
-    key(
-        "file",
-        Kind::Path,
-        Absent("\"zones/kafka.example.zone\""),
-        "Zone file (RFC 1035) with SOA, NS and static records. Without it SOA and NS are made from the keys below.",
-    ),
-    key(
-        "ns",
-        Kind::DnsNames,
-        Absent("[\"ns1.kafka.example\"]"),
-        "Name servers, where there is no zone file; `ns1.<apex>` if left out.",
-    ),
-    key(
-        "ns_addresses",
-        Kind::Ips,
-        Absent("[\"192.0.2.1\"]"),
-        "Addresses of those name servers that lie within the zone; the listening addresses if left out.",
-    ),
-    key(
-        "dnssec_keys",
-        Kind::Path,
-        Absent("\"keys\""),
-        "Sign the zone (DNSSEC) with the keys of this folder, which `fingerpost keys generate` makes.",
-    ),
-    key(
-        "dnssec_validity",
-        Kind::time(&dnssec::VALIDITY),
-        Absent("\"7days\""),
-        "How long a signature is valid, 7 days if left out. It is renewed when a quarter of that is left.",
-    ),
-    key(
-        "dnssec_key_ttl",
-        Kind::seconds(&dnssec::DNSKEY_TTL),
-        Absent("\"1h\""),
-        "How long resolvers may keep the zone's keys, one hour if left out: a rollover waits that long.",
     ),
 ];
 

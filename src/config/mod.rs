@@ -9,6 +9,7 @@ mod environment;
 pub mod keys;
 mod node;
 mod passed;
+pub mod policy;
 mod problem;
 mod read;
 pub mod reference;
@@ -115,6 +116,8 @@ pub struct Dns {
     pub secondaries: Vec<SecondaryConfig>,
     /// Shortest time between two serials of a zone that is copied.
     pub serial_interval: Duration,
+    /// How it is spoken.
+    pub policy: policy::PolicyConfig,
 }
 
 /// What a known group without a live agent answers.

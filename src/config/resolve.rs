@@ -2,8 +2,10 @@
 //! not be open to the world.
 
 mod listener;
+mod policy;
 mod secondaries;
 
+use super::policy::PolicyConfig;
 use super::problem::{Origin, Problems, nearest};
 use super::read::{Document, Found, Instance};
 use super::secret::{Secret, SecretSource, shown_url};
@@ -22,7 +24,8 @@ use std::time::Duration;
 pub(super) fn resolve(document: &Document, folder: &Path, problems: &mut Problems) -> Option<Config> {
     let mut clusters = clusters(document, problems);
     let listeners = listeners(document, folder, &mut clusters, problems);
-    let dns = dns(document, folder, problems);
+    let policy = policy::policy(document, folder, &mut clusters, problems);
+    let dns = policy.and_then(|policy| dns(document, folder, policy, problems));
     let admin = admin(document, folder, problems);
     let registry = registry(document, folder, problems);
     let kafka = kafka(document, listeners);
@@ -87,7 +90,7 @@ fn registry_tls(section: &Instance, folder: &Path, problems: &mut Problems) -> R
     RegistryTls { ca, identity: certificate.zip(key) }
 }
 
-fn dns(document: &Document, folder: &Path, problems: &mut Problems) -> Option<Dns> {
+fn dns(document: &Document, folder: &Path, policy: PolicyConfig, problems: &mut Problems) -> Option<Dns> {
     let section = document.all("dns").first()?;
     let zones = zones(document, folder, problems);
     let whole_seconds = |name: &str, problems: &mut Problems| {
@@ -123,6 +126,7 @@ fn dns(document: &Document, folder: &Path, problems: &mut Problems) -> Option<Dn
         tsig_keys,
         secondaries,
         serial_interval: section.time("serial_interval")?,
+        policy,
     })
 }
 

@@ -60,6 +60,8 @@ impl fmt::Debug for Secret {
 #[derive(Clone, Debug)]
 pub struct Cookies {
     secrets: Vec<Secret>,
+    /// Whether the secret was made here.
+    own: bool,
     /// Whether a client that sends cookies must send a good one before it is answered over UDP.
     pub strict: bool,
 }
@@ -79,8 +81,20 @@ pub enum Judged {
 
 impl Cookies {
     /// New cookies are made with the first secret and checked with all of them, so that a secret can be exchanged.
-    pub fn new(first: Secret, others: impl IntoIterator<Item = Secret>, strict: bool) -> Self {
-        Self { secrets: std::iter::once(first).chain(others).collect(), strict }
+    /// Without any, one is made.
+    pub fn new(mut secrets: Vec<Secret>, strict: bool) -> Self {
+        let own = secrets.is_empty();
+        if own {
+            secrets.push(Secret::random());
+        }
+        Self { secrets, own, strict }
+    }
+
+    /// Goes on with another one's secret, if neither was given one.
+    pub fn inherit(&mut self, before: &Self) {
+        if self.own && before.own {
+            self.secrets.clone_from(&before.secrets);
+        }
     }
 
     /// Judges the option of a query from `source` at `now`, in seconds since 1970.
@@ -163,8 +177,7 @@ mod tests {
     }
 
     fn with(secrets: &[&str]) -> Cookies {
-        let secrets: Vec<Secret> = secrets.iter().map(|text| Secret::parse(text).unwrap()).collect();
-        Cookies::new(secrets[0], secrets[1..].iter().copied(), false)
+        Cookies::new(secrets.iter().map(|text| Secret::parse(text).unwrap()).collect(), false)
     }
 
     /// RFC 9018, appendix A.
@@ -208,7 +221,8 @@ mod tests {
             changed[at] ^= 1;
             assert!(matches!(ours.judge(&changed, here, now), Judged::Bad(_)), "byte {at}");
         }
-        let another = Cookies::new(Secret::random(), [], false);
+        let mut another = Cookies::new(Vec::new(), false);
+        another.inherit(&ours);
         assert!(matches!(another.judge(&made, here, now), Judged::Bad(_)));
         assert_ne!(Secret::random(), Secret::random());
     }

@@ -9,6 +9,7 @@
 use crate::limits::dns as limits;
 use crate::model::Moment;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Prefix lengths that IPv4 is counted by, and how many times one address's rate each may have.
@@ -59,7 +60,7 @@ pub struct Limiter {
     rate: Rate,
     /// What an answer costs at each prefix length, in ticks.
     costs: ([u64; V4.len()], [u64; V6.len()]),
-    table: Box<[Line]>,
+    table: Arc<[Line]>,
     /// Keeps others from choosing addresses that share counters.
     seed: u64,
 }
@@ -76,6 +77,11 @@ impl Limiter {
         let cost = |times: u64| WINDOW.div_ceil(rate.per_second.saturating_mul(times).max(1));
         let costs = (V4.map(|(_, times)| cost(times)), V6.map(|(_, times)| cost(times)));
         Self { rate, costs, table, seed }
+    }
+
+    /// Goes on with the counters of another one: they hold times, which mean the same at any rate.
+    pub fn inherit(&mut self, before: &Self) {
+        (self.table, self.seed) = (Arc::clone(&before.table), before.seed);
     }
 
     /// Counts an answer to `peer`. `random` decides about slipping.

@@ -45,6 +45,16 @@ pub(super) struct Heard<'a> {
 }
 
 impl Policy {
+    /// Goes on with what `before` counted, and with its secret if neither was given one.
+    pub(super) fn inherit(&mut self, before: &Self) {
+        if let (Some(limiter), Some(before)) = (&mut self.limiter, &before.limiter) {
+            limiter.inherit(before);
+        }
+        if let (Some(cookies), Some(before)) = (&mut self.cookies, &before.cookies) {
+            cookies.inherit(before);
+        }
+    }
+
     /// Reads the options of a query. Without options, which is most often, nothing is done.
     #[inline]
     pub(super) fn hear<'a>(&'a self, asked: &Asked<'a>, query: &Query, counters: &Counters) -> Heard<'a> {

@@ -60,6 +60,7 @@ impl Responder {
     /// Takes over what `before` learned while it ran and no file says: called at a reload, before this one answers.
     pub fn inherit(&mut self, before: &Self) {
         self.zones.inherit(&before.zones);
+        self.policy.inherit(&before.policy);
     }
 
     /// The zones that it serves.

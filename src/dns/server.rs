@@ -3,6 +3,7 @@
 use super::answer::Rules;
 use super::dnssec::Signer;
 use super::live::Live;
+use super::policy::Policy;
 use super::respond::Responder;
 use super::tcp;
 use super::transfer::{self, Switch};
@@ -36,6 +37,8 @@ pub struct Settings {
     pub zones: Zones,
     /// How dynamic names are answered.
     pub rules: Rules,
+    /// How we speak.
+    pub policy: Policy,
     /// Patience with TCP peers.
     pub tcp: tcp::Settings,
     /// Keys that queries may be signed with.
@@ -54,6 +57,7 @@ impl Default for Settings {
             workers: limits::WORKERS.default,
             zones: Zones::default(),
             rules: Rules::default(),
+            policy: Policy::default(),
             tcp: tcp::Settings::default(),
             keys: Keys::default(),
             transfers: None,
@@ -70,7 +74,8 @@ impl Settings {
         if let Some(transfers) = &self.transfers {
             transfers.suspend(&self.zones);
         }
-        Ok(Responder::new(self.zones, self.rules).with_keys(self.keys).with_signer(self.signer))
+        let responder = Responder::new(self.zones, self.rules).with_policy(self.policy);
+        Ok(responder.with_keys(self.keys).with_signer(self.signer))
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Error;
 use crate::admin;
 use crate::clock::Clock;
+use crate::config::policy::CookieMode;
 use crate::config::{
     AgentsConfig, ClientAuth, ClusterConfig, Config, EmptyPolicy, GroupBy, ListenerConfig, ProxyConfig,
     SecretSource, TlsConfig, TokenConfig, TopicSource, TopicSpec, ZoneConfig,
@@ -132,14 +133,15 @@ pub fn dns(config: &Config) -> Result<dns::Settings, Error> {
         cluster_wide: wide.map(|cluster| cluster.name.clone()).collect(),
         clusters: config.clusters.iter().map(|cluster| cluster.name.clone()).collect(),
         client_zones: client_zones(config)?,
-        access: dns::Access::default(),
+        access: access(config)?,
     };
     let mut tcp = dns::tcp::Settings { idle: config.dns.tcp_idle, ..dns::tcp::Settings::default() };
     tcp.connections.connections = config.dns.tcp_connections;
     tcp.connections.per_source = config.dns.tcp_per_source;
     let (listen, workers) = (config.dns.listen.clone(), config.dns.workers);
-    let (keys, signer) = (tsig_keys(config)?, signer(config)?);
-    Ok(dns::Settings { listen, workers, zones, rules, tcp, keys, signer, ..dns::Settings::default() })
+    let (policy, keys, signer) = (policy(config)?, tsig_keys(config)?, signer(config)?);
+    let settings = dns::Settings::default();
+    Ok(dns::Settings { listen, workers, zones, rules, policy, tcp, keys, signer, ..settings })
 }
 
 /// The keys that secondaries sign with. Reads their files.
@@ -206,6 +208,50 @@ pub fn signer(config: &Config) -> Result<Option<Arc<Signer>>, Error> {
         Error::Config(format!("the zones can't be signed:\n{}", lines.join("\n")), None)
     })?;
     Ok(Some(Arc::new(signer)))
+}
+
+/// Who may ask for which group.
+fn access(config: &Config) -> Result<dns::Access, Error> {
+    let mut access = dns::Access::default();
+    for group in &config.dns.policy.groups {
+        let what = format!("group {} of {}: allow_query", group.name, group.cluster);
+        access.restrict(group.cluster.clone(), group.name.clone(), networks(&group.allow_query, &what)?);
+    }
+    Ok(access)
+}
+
+/// How DNS is spoken. Reads the files of the cookies' secrets.
+fn policy(config: &Config) -> Result<dns::Policy, Error> {
+    let settings = &config.dns.policy;
+    let secret = |file: &PathBuf| {
+        let text = read(&SecretSource::File(file.clone()), "dns.cookie_secret_files")?;
+        dns::cookies::Secret::parse(&text).ok_or_else(|| {
+            let file = file.display();
+            let what = format!(
+                "{file} holds no secret of DNS cookies: write 32 hexadecimal digits (openssl rand -hex 16)"
+            );
+            Error::Config(what, None)
+        })
+    };
+    let secrets = settings.cookie_secrets.iter().map(secret).collect::<Result<Vec<_>, _>>()?;
+    let strict = settings.cookies == CookieMode::Strict;
+    let rate = dns::limiter::Rate {
+        per_second: settings.rate_limit.per_second as u64,
+        slip: settings.rate_limit.slip as u64,
+        dry_run: settings.rate_limit.dry_run,
+    };
+    Ok(dns::Policy {
+        server_id: settings.server_id.clone(),
+        server_version: settings.server_version.clone(),
+        cookies: (settings.cookies != CookieMode::Off).then(|| dns::cookies::Cookies::new(secrets, strict)),
+        limiter: (rate.per_second > 0).then(|| dns::limiter::Limiter::new(rate, fastrand::u64(..))),
+        unlimited: networks(&settings.rate_limit.exempt, "dns.rate_limit.exempt")?,
+        subnets: settings.ecs,
+    })
+}
+
+fn networks(texts: &[String], what: &str) -> Result<Networks, Error> {
+    Networks::parse(texts.iter().map(String::as_str)).map_err(|error| Error::config(what, error))
 }
 
 /// The settings of every Kafka listener, in the order of the configuration.

@@ -55,6 +55,9 @@ impl Served {
         let task = runtime.spawn(server.run(stop.clone()));
         drop(_inside);
         let source = Source::new("test", 60_000);
+        let mut edit = publisher.current().edit();
+        edit.set_sources(vec![Arc::clone(&source)]);
+        publisher.publish(edit.finish());
         Self { address, clock, source, publisher, telemetry, runtime: Some(runtime), stop, task: Some(task) }
     }
 
@@ -122,7 +125,12 @@ impl Served {
 
     /// Asks over UDP; no answer within two seconds is `None`.
     pub fn udp(&self, query: &[u8]) -> Option<Vec<u8>> {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        self.udp_from("127.0.0.1", query)
+    }
+
+    /// As [`Served::udp`], from another of our addresses: all of 127.0.0.0/8 is.
+    pub fn udp_from(&self, source: &str, query: &[u8]) -> Option<Vec<u8>> {
+        let socket = UdpSocket::bind((source, 0)).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
         socket.send_to(query, self.address).unwrap();
         let mut answer = vec![0; 65_535];

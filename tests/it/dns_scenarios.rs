@@ -1,9 +1,10 @@
 //! Runs `tests/scenarios/*.txt`: what happens to a fleet, what is then asked, and what must be answered. The server
 //! is the real one, on real sockets; its clock is turned by the scenario. docs/dns.md explains the answers.
 
-use crate::dns_fleet::{Served, query, record};
+use crate::dns_fleet::{Served, key, query, record};
 use fingerpost::dns::{Empty, Rules, ZoneSettings, Zones};
 use fingerpost::model::Cluster;
+use fingerpost::net::proxy::Networks;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
@@ -100,6 +101,12 @@ fn rule(rules: &mut Rules, word: &str) {
         Some(("empty", "last-known")) => rules.empty = Empty::LastKnown,
         Some(("empty", "servfail")) => rules.empty = Empty::ServFail,
         Some(("clusters", all)) => rules.clusters = clusters(all),
+        Some(("networks", all)) => rules.client_zones.networks = all.parse().unwrap(),
+        Some(("allow", group)) => {
+            let (path, networks) = group.split_once(':').unwrap();
+            let key = key(&format!("{path}/x"));
+            rules.access.restrict(key.cluster, key.group, Networks::parse(networks.split(',')).unwrap());
+        }
         Some(("cluster_wide", all)) => rules.cluster_wide = clusters(all),
         _ => panic!("{word:?} is no rule"),
     }
@@ -139,17 +146,19 @@ fn ask<'a>(served: &Served, mut words: impl Iterator<Item = &'a str>) -> Vec<Str
         "DNAME" => RecordType::Unknown(39),
         other => RecordType::from_str(other).unwrap(),
     };
-    let (mut edns, mut tcp) = (Some(1232), false);
+    let (mut edns, mut tcp, mut source) = (Some(1232), false, "127.0.0.1");
     for word in words {
         match word.split_once('=') {
             None if word == "noedns" => edns = None,
             None if word == "tcp" => tcp = true,
+            Some(("from", address)) => source = address,
             Some(("bufsize", size)) => edns = Some(size.parse().unwrap()),
             _ => panic!("{word:?} is no way to ask"),
         }
     }
     let packet = query(name, kind.into(), edns);
-    let bytes = if tcp { served.tcp(&packet) } else { served.udp(&packet).expect("an answer over UDP") };
+    let bytes =
+        if tcp { served.tcp(&packet) } else { served.udp_from(source, &packet).expect("an answer over UDP") };
     let most = edns.map_or(512, |size| size.clamp(512, 1232));
     assert!(tcp || bytes.len() <= usize::from(most), "{name}: {} bytes, {most} are allowed", bytes.len());
     let message = decode(&bytes);

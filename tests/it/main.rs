@@ -16,6 +16,7 @@ mod detect_service;
 mod dns;
 mod dns_fleet;
 mod dns_peers;
+mod dns_policy;
 mod dns_resolvers;
 mod dns_scenarios;
 mod dns_transfer;
