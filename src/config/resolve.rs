@@ -105,8 +105,7 @@ fn dns(document: &Document, folder: &Path, policy: PolicyConfig, problems: &mut 
         problems.error(section.origin("listen"), "dns.listen: it names no address", None);
     }
     let tsig_keys = secondaries::keys(document, folder, problems);
-    let apexes: Vec<&str> = zones.iter().map(|zone| zone.apex.as_str()).collect();
-    let secondaries = secondaries::secondaries(document, &tsig_keys, &apexes, problems);
+    let secondaries = secondaries::secondaries(document, &tsig_keys, &zones, problems);
     Some(Dns {
         listen,
         workers: section.number("workers")?,

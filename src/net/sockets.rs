@@ -110,7 +110,8 @@ mod tests {
         let passed = sockets.udp(udp_at, 3).unwrap();
         assert_eq!((passed.sockets.len(), passed.end), (3, udp::End::Keep));
         assert!(passed.sockets.iter().all(|socket| socket.local_addr().unwrap() == udp_at));
-        assert_eq!(sockets.tcp(tcp_at).unwrap().local_addr().unwrap(), tcp_at);
+        let taken = sockets.tcp(tcp_at).unwrap();
+        assert_eq!(taken.local_addr().unwrap(), tcp_at);
         assert!(sockets.unclaimed().is_empty() && !sockets.takes_over());
         assert_eq!(sockets.tcp(tcp_at).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }

@@ -3,7 +3,7 @@
 use super::super::problem::{Problems, nearest};
 use super::super::read::Document;
 use super::super::secret::SecretSource;
-use super::super::{SecondaryConfig, TsigKeyConfig};
+use super::super::{SecondaryConfig, TsigKeyConfig, ZoneConfig};
 use super::find_file;
 use crate::limits::dns as limits;
 use std::path::Path;
@@ -42,7 +42,7 @@ pub(super) fn keys(document: &Document, folder: &Path, problems: &mut Problems) 
 pub(super) fn secondaries(
     document: &Document,
     keys: &[TsigKeyConfig],
-    zones: &[&str],
+    zones: &[ZoneConfig],
     problems: &mut Problems,
 ) -> Vec<SecondaryConfig> {
     let mut secondaries = Vec::new();
@@ -58,11 +58,18 @@ pub(super) fn secondaries(
             );
         }
         let own = section.texts("zones");
-        for zone in own.iter().filter(|zone| !zones.contains(&zone.as_str())) {
-            let hint = nearest(zone, zones.iter().copied())
+        for zone in own.iter().filter(|zone| !zones.iter().any(|have| have.apex == **zone)) {
+            let hint = nearest(zone, zones.iter().map(|have| have.apex.as_str()))
                 .unwrap_or_else(|| format!("add [[dns.zone]] with apex = \"{zone}\""));
             let what = format!("dns.secondary: there is no zone {zone}");
             problems.error(section.origin("zones"), what, Some(hint));
+        }
+        let copied = |zone: &&ZoneConfig| own.is_empty() || own.contains(&zone.apex);
+        for zone in zones.iter().filter(copied).filter(|zone| zone.dnssec.is_some()) {
+            // A copy has no signatures: whoever validates would take its answers for forged.
+            let what = format!("dns.secondary: the zone {} is signed, and copies of it would not be", zone.apex);
+            let hint = "sign the zone or have secondaries: take dnssec_keys away, or name the other zones in zones";
+            problems.error(section.at, what, Some(hint.to_owned()));
         }
         if secondaries.len() >= limits::SECONDARIES {
             let what = format!("dns.secondary: at most {} secondaries are served", limits::SECONDARIES);
