@@ -56,7 +56,10 @@ impl World {
         for (group, id, zone, ip) in AGENTS {
             let names = [format!("{group}.prod.kafka.test"), format!("*.{group}.prod.kafka.test")];
             let pair = authority.server(folder.path(), id, &[&names[0], &names[1]]);
-            writeln!(hosts, "{ip} {} {id}.{}", names[0], names[0]).unwrap();
+            // The group's name is its first agent's address only: each agent has a port of its own here.
+            let is_first = !hosts.contains(&names[0]);
+            let group_name = if is_first { &names[0] } else { "" };
+            writeln!(hosts, "{ip} {id}.{} {group_name}", names[0]).unwrap();
             let (upstream, listen, url) = (broker.address().to_string(), format!("{ip}:0"), redis.url());
             let certificate = pair.certificate.display().to_string();
             let key = pair.key.display().to_string();
@@ -80,6 +83,10 @@ impl World {
         for (group, id, ..) in AGENTS {
             let key = format!("fingerpost:agent:{{prod}}:{group}:{id}");
             wait_for("the record", DEADLINE, || world.redis.cli(&["GET", &key]).contains("\"ready\""));
+            for (gate, _) in world.gates.iter().zip(AGENTS).filter(|(_, other)| other.0 == group) {
+                let path = format!("/v1/clusters/prod/groups/{group}/agents/{id}");
+                wait_for("the group to know it", DEADLINE, || http_get(gate.admin, &path).0 == 200);
+            }
         }
         world
     }
@@ -133,7 +140,8 @@ fn clients_verify_the_names_of_group_and_agents_and_work_through_them() {
     assert_eq!(hosts.len(), 2, "{hosts:?}");
     assert!(hosts.iter().all(|host| host.ends_with(".vpc-1.prod.kafka.test")), "{hosts:?}");
     let name = "fingerpost_tls_handshakes_total{front=\"gateway\",outcome=\"ok\"}";
-    assert!(world.gates[1].metric(name) > 8.0, "the zone's own agent was used");
+    let met = world.gates[1].metric(name);
+    assert!(met >= 4.0, "each of the four producers is led to its zone's own agent, which met {met}");
     assert_eq!(world.gates[2].accepted(), 0.0, "the other group's agent was not");
     // By an address that is in no certificate, the client is the one who refuses.
     let by_address = world.gates[0].kafka.to_string();
