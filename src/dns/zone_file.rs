@@ -1,7 +1,7 @@
 //! Zone files (RFC 1035 §5): text in, records in wire form out, and for everything that is wrong the file and line.
 //!
 //! This file cuts the text into entries, keeps what earlier entries say about later ones, and follows `$INCLUDE`;
-//! [`generate`] writes `$GENERATE` out. The data of one record is read by NLnet Labs' `domain` ([`record`]), one entry
+//! `generate` writes `$GENERATE` out. The data of one record is read by NLnet Labs' `domain` (`record`), one entry
 //! at a time, so that a bad record does not keep the rest from being looked at.
 
 mod generate;

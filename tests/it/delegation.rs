@@ -128,12 +128,22 @@ fn a_delegation_is_seen_as_a_resolver_sees_it() {
             "√ the addresses of ns2.kafka.test. at the parent are those in kafka.test.",
             "√ the name servers at the parent are those in kafka.test.",
             "√ all servers of kafka.test. have the same serial (7)",
+            "√ kafka.test. is not signed, and the parent has no DS for it",
             "√ ready to serve",
         ] {
             assert!(ran.stdout.contains(said), "{said}: {}", ran.stdout);
         }
         assert!(how[0] == "--parent" || ran.stdout.contains("test. delegates"), "{}", ran.stdout);
     }
+
+    let digest = "00".repeat(32);
+    world.delegate(&format!("{right}\nkafka DS 4711 13 2 {digest}"));
+    let ran = world.check(&config, &["--parent", &parent, "-o", "short"]);
+    assert!(
+        ran.code() == 69 && ran.stdout.contains("the parent has DS and the zone has no keys"),
+        "{}",
+        ran.stdout
+    );
 
     world.delegate(&format!("kafka NS ns1.kafka\nns1.kafka A {two}"));
     let ran = world.check(&config, &["--parent", &parent, "-o", "short"]);
@@ -152,4 +162,36 @@ fn a_delegation_is_seen_as_a_resolver_sees_it() {
     assert!(ran.stdout.contains("and not with authority"), "{}", ran.stdout);
     let ran = world.check(&config, &["--resolver", "127.0.0.1:1"]);
     assert!(ran.code() == 69 && ran.stdout.contains("--parent ADDRESS"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_parent_whose_ds_leads_to_no_key_is_told_from_one_whose_does() {
+    let Some(mut world) = World::new() else { return };
+    let one = world.ip(53).to_string();
+    let config = world.config(53, &[&format!("ns1={one}")]);
+    let keys = world.file("keys");
+    std::fs::create_dir(&keys).unwrap();
+    let made = fingerpost_run(&["keys", "generate", "--zone", "kafka.test", "--dir", &keys]).ok();
+    let ds = made.lines().find(|line| line.contains(" DS ")).expect("a DS is printed");
+    let ds = ds.split_once(" DS ").unwrap().1.trim();
+    let text = std::fs::read_to_string(&config).unwrap();
+    let signed =
+        text.replace("apex = \"kafka.test\"", &format!("apex = \"kafka.test\"\ndnssec_keys = \"{keys}\""));
+    std::fs::write(&config, signed).unwrap();
+    let mut replica = fingerpost(&["serve", "--config", &config]);
+    replica.dns();
+    world.replicas.push(replica);
+    let parent = world.ip(1).to_string();
+    let servers = format!("kafka NS ns1.kafka\nns1.kafka A {one}");
+    let wrong = format!("{} 13 2 {}", ds.split(' ').next().unwrap(), "ab".repeat(32));
+    for (lines, code, said) in [
+        (servers.clone(), 0, "‼ the parent's DS of kafka.test. leads to its keys"),
+        (format!("{servers}\nkafka DS {ds}"), 0, "√ the parent's DS of kafka.test. leads to its keys"),
+        (format!("{servers}\nkafka DS {wrong}"), 69, "none of them fits any key"),
+    ] {
+        world.delegate(&lines);
+        let ran = world.check(&config, &["--parent", &parent]);
+        assert_eq!(ran.code(), code, "{}", ran.stdout);
+        assert!(ran.stdout.contains(said), "{said}: {}", ran.stdout);
+    }
 }

@@ -3,6 +3,8 @@
 
 use super::{Check, Outcome};
 use crate::config::Config;
+use crate::dns::dnssec::key::ds_of;
+use crate::dns::names::Name;
 use crate::dns::wire::ask::{AskError, Data, Over, Reply, Said, ask, text};
 use crate::dns::wire::{Rcode, rtype};
 use crate::limits::dns as limits;
@@ -147,7 +149,9 @@ fn referral(parent: SocketAddr, apex: &str) -> Result<Referral, String> {
             glue.entry(said.owner.clone()).or_default().insert(address);
         }
     }
-    let signers = both().filter(|said| said.rtype == rtype::DS).filter_map(bytes).collect();
+    // Asked for by itself: not every server puts DS beside the NS of a referral.
+    let signers = ask(parent, apex, rtype::DS, false, Over::Udp).map_err(told)?.answers;
+    let signers = signers.iter().filter(|said| said.rtype == rtype::DS).filter_map(bytes).collect();
     Ok(Referral { servers, glue, signers })
 }
 
@@ -188,6 +192,9 @@ fn of_servers(apex: &str, delegation: &Referral, world: &World) -> Vec<Check> {
         }
     }
     checks.extend(agreement(apex, delegation, &told));
+    if let Some((server, _)) = told.first() {
+        checks.push(chain(apex, &delegation.signers, *server));
+    }
     checks
 }
 
@@ -281,6 +288,46 @@ fn agreement(apex: &str, delegation: &Referral, told: &[(SocketAddr, Told)]) -> 
             }
         },
     ]
+}
+
+/// Whether the parent's DS records lead to the zone's keys. Without any, resolvers take the zone for unsigned.
+fn chain(apex: &str, signers: &BTreeSet<Vec<u8>>, server: SocketAddr) -> Check {
+    let description = format!("the parent's DS of {apex} leads to its keys");
+    let keys = match ask(server, apex, rtype::DNSKEY, false, Over::Tcp) {
+        Ok(reply) => reply.answers,
+        Err(error) => return Check::failed(description, format!("{server}: {error}")),
+    };
+    let keys: Vec<Vec<u8>> =
+        keys.iter().filter(|said| said.rtype == rtype::DNSKEY).filter_map(bytes).collect();
+    match (signers.is_empty(), keys.is_empty()) {
+        (true, true) => {
+            return Check::passed(format!("{apex} is not signed, and the parent has no DS for it"));
+        }
+        (true, false) => {
+            let detail = "the zone is signed and the parent has no DS: nobody validates it";
+            let hint = "give the parent what `fingerpost keys ds` prints";
+            return Check { outcome: Outcome::Warning, ..Check::failed(description, detail) }.hint(hint);
+        }
+        (false, true) => {
+            let detail =
+                "the parent has DS and the zone has no keys: validating resolvers refuse every answer";
+            return Check::failed(description, detail)
+                .hint("take DS out of the parent, or sign the zone (dnssec_keys)");
+        }
+        (false, false) => {}
+    }
+    let zone = Name::parse(apex).unwrap_or(Name::ROOT);
+    let made: BTreeSet<Vec<u8>> = keys.iter().map(|key| ds_of(&zone, key)).collect();
+    // Digests other than SHA-256 are compared by tag and algorithm.
+    let leads = |ds: &Vec<u8>| match ds.get(3) {
+        Some(2) => made.contains(ds),
+        _ => made.iter().any(|own| own.get(..3) == ds.get(..3)),
+    };
+    if signers.iter().any(leads) {
+        return Check::passed(description);
+    }
+    Check::failed(description, "none of them fits any key: validating resolvers refuse every answer")
+        .hint("give the parent what `fingerpost keys ds` prints; does every server have the same keys?")
 }
 
 fn what_to_add(apex: &str) -> String {

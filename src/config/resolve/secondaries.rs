@@ -67,8 +67,10 @@ pub(super) fn secondaries(
         let copied = |zone: &&ZoneConfig| own.is_empty() || own.contains(&zone.apex);
         for zone in zones.iter().filter(copied).filter(|zone| zone.dnssec.is_some()) {
             // A copy has no signatures: whoever validates would take its answers for forged.
-            let what = format!("dns.secondary: the zone {} is signed, and copies of it would not be", zone.apex);
-            let hint = "sign the zone or have secondaries: take dnssec_keys away, or name the other zones in zones";
+            let what =
+                format!("dns.secondary: the zone {} is signed, and copies of it would not be", zone.apex);
+            let hint =
+                "sign the zone or have secondaries: take dnssec_keys away, or name the other zones in zones";
             problems.error(section.at, what, Some(hint.to_owned()));
         }
         if secondaries.len() >= limits::SECONDARIES {

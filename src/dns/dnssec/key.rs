@@ -144,11 +144,7 @@ impl Key {
 
     /// The data of its DS (and CDS) record: SHA-256 (RFC 4509).
     pub fn ds(&self) -> Vec<u8> {
-        let mut digest = Context::new(&SHA256);
-        digest.update(self.zone.wire());
-        digest.update(&self.dnskey());
-        let [t1, t2] = self.tag().to_be_bytes();
-        [&[t1, t2, self.algorithm as u8, 2], digest.finish().as_ref()].concat()
+        ds_of(&self.zone, &self.dnskey())
     }
 
     /// Signs: 64 bytes.
@@ -166,6 +162,16 @@ impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "K{}+{:03}+{:05} {:?}", self.zone, self.algorithm as u8, self.tag(), self.times)
     }
+}
+
+/// The data of the DS record (SHA-256, RFC 4509) that points to a DNSKEY of `zone` with this data.
+pub fn ds_of(zone: &Name, dnskey: &[u8]) -> Vec<u8> {
+    let mut digest = Context::new(&SHA256);
+    digest.update(zone.wire());
+    digest.update(dnskey);
+    let [t1, t2] = tag_of(dnskey).to_be_bytes();
+    let algorithm = dnskey.get(3).copied().unwrap_or(0);
+    [&[t1, t2, algorithm, 2], digest.finish().as_ref()].concat()
 }
 
 /// The tag of a DNSKEY record's data.

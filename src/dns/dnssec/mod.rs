@@ -1,9 +1,9 @@
 //! DNSSEC, signed as it is answered.
 //!
 //! An answer is decided and written as if there were no DNSSEC; for a client that asked for it (DO), [`Signer::seal`]
-//! then goes through the finished message and puts a signature behind every set that is ours to sign ([`seal`]), and a
-//! compact denial ([`denial`], RFC 9824) where something does not exist. A signature is found by the set's content in
-//! canonical form ([`canonical`], [`cache`]): what has not changed is signed once, renewed in the background before it
+//! then goes through the finished message and puts a signature behind every set that is ours to sign (`seal`), and a
+//! compact denial (`denial`, RFC 9824) where something does not exist. A signature is found by the set's content in
+//! canonical form (`canonical`, `cache`): what has not changed is signed once, renewed in the background before it
 //! ends, and never by a query again. Keys are BIND's files ([`files`]), their times make a rollover ([`times`],
 //! [`keyset`]).
 

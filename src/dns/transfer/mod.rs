@@ -1,6 +1,6 @@
 //! Zones for ordinary secondaries: what the fleet is at a moment, as a list of records under a serial that all
-//! replicas agree on ([`agree`]), handed out by AXFR and IXFR ([`serve`]) to those who show a key ([`super::tsig`])
-//! and announced by NOTIFY ([`notify`]). [`contents`] says what a zone holds, [`journal`] what changed.
+//! replicas agree on ([`agree`]), handed out by AXFR and IXFR (`serve`) to those who show a key ([`super::tsig`])
+//! and announced by NOTIFY (`notify`). [`contents`] says what a zone holds, [`journal`] what changed.
 
 pub mod agree;
 pub mod contents;
