@@ -10,6 +10,8 @@ pub(crate) mod base64;
 pub mod cookies;
 pub mod dnssec;
 pub mod edns;
+#[cfg(test)]
+mod hostile;
 pub mod limiter;
 mod live;
 pub mod names;
