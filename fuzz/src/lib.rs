@@ -84,7 +84,7 @@ pub fn responders() -> [Responder; 2] {
     let policy = Policy {
         server_id: Some("fuzz".to_owned()),
         server_version: Some("fingerpost".to_owned()),
-        cookies: Some(Cookies::new(secret, [], false)),
+        cookies: Some(Cookies::new(vec![secret], false)),
         limiter: Some(Limiter::new(Rate { per_second: 1_000, slip: 2, dry_run: false }, 1)),
         subnets: true,
         ..Policy::default()

@@ -28,7 +28,7 @@ impl Server {
         let secret = Secret::parse("000102030405060708090a0b0c0d0e0f").unwrap();
         let policy = Policy {
             server_id: Some("one".to_owned()),
-            cookies: Some(Cookies::new(secret, [], false)),
+            cookies: Some(Cookies::new(vec![secret], false)),
             subnets: true,
             ..Policy::default()
         };
