@@ -297,6 +297,12 @@ pub mod dns {
     pub const TCP_MESSAGE: usize = 65_535;
     /// Largest query over TCP. More has no use, and each connection holds a buffer of this size.
     pub const TCP_QUERY: usize = 4_096;
+    /// Requests of one HTTP/2 connection that may be under way (RFC 9113 §6.5.2 asks for no fewer than 100).
+    pub const HTTP_STREAMS: u32 = 100;
+    /// Largest head of an HTTP request: a query in GET has some 200 bytes, the largest 5,500.
+    pub const HTTP_HEAD: u32 = 16 * 1024;
+    /// Requests that a peer may begin and reset before we have looked at them (CVE-2023-44487).
+    pub const HTTP_RESETS: usize = 20;
     /// How long a TCP connection may be idle (RFC 7766 §6.2.3 asks for seconds).
     pub const TCP_IDLE: Bound<Duration> = Bound {
         default: Duration::from_secs(10),

@@ -13,6 +13,12 @@ pub(super) fn serving(addresses: &Addresses) -> String {
     for address in &addresses.dns {
         let _ = writeln!(text, "dns    {address}  udp, tcp");
     }
+    for address in &addresses.dns_tls {
+        let _ = writeln!(text, "dns-tls    {address}");
+    }
+    for address in &addresses.dns_https {
+        let _ = writeln!(text, "dns-https  {address}");
+    }
     for kafka in &addresses.kafka {
         let _ = writeln!(text, "kafka  {}  {}/{}", kafka.address, kafka.cluster, kafka.clients);
     }

@@ -106,3 +106,25 @@ pub struct SecondaryConfig {
     /// Whether it gets the groups that only some networks may ask for.
     pub all_groups: bool,
 }
+
+/// `[dns.tls]` and `[dns.https]`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct EncryptedDns {
+    /// The certificate and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Where DNS over TLS listens.
+    pub tls: Vec<SocketAddr>,
+    /// Where DNS over HTTPS listens.
+    pub https: Vec<SocketAddr>,
+    /// The path of DNS over HTTPS.
+    pub path: String,
+}
+
+/// `[process]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// How often files are looked at for changes; zero is never.
+    pub watch: Duration,
+    /// Whether another process of the same user may listen at our addresses beside us.
+    pub share_addresses: bool,
+}

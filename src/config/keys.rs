@@ -2,11 +2,13 @@
 //! messages, `examples/fingerpost.toml` and `docs/config.md` all follow this table.
 
 mod dns;
+mod encrypted;
 mod policy;
+mod process;
 mod transfer;
 
 use super::value::Kind;
-use crate::limits::{admin, kafka, registry, reload, tcp, tls};
+use crate::limits::{admin, kafka, registry, tcp, tls};
 
 /// A section: `[name]`, or `[[name]]` if it may be repeated.
 #[derive(Debug)]
@@ -110,6 +112,13 @@ pub const SECTIONS: &[Section] = &[
         meaning: "Response rate limiting: nobody shall be flooded by answers to questions that were asked in their name.",
         keys: policy::RATE_LIMIT,
     },
+    Section {
+        name: "dns.tls",
+        repeated: false,
+        meaning: "DNS over TLS, and the certificate of all encrypted DNS.",
+        keys: encrypted::TLS,
+    },
+    Section { name: "dns.https", repeated: false, meaning: "DNS over HTTPS.", keys: encrypted::HTTPS },
     Section { name: "cluster", repeated: true, meaning: "A logical Kafka cluster.", keys: CLUSTER },
     Section {
         name: "group",
@@ -142,7 +151,12 @@ pub const SECTIONS: &[Section] = &[
         meaning: "A bearer token with rights of its own. Several may be valid at once.",
         keys: TOKEN,
     },
-    Section { name: "process", repeated: false, meaning: "The process: reload and restart.", keys: PROCESS },
+    Section {
+        name: "process",
+        repeated: false,
+        meaning: "The process: reload and restart.",
+        keys: process::KEYS,
+    },
     Section { name: "log", repeated: false, meaning: "Logs go to standard error.", keys: LOG },
 ];
 
@@ -469,21 +483,6 @@ const TOKEN: &[Key] = &[
     key("cluster", Kind::Cluster, Absent("\"prod\""), "Only this cluster."),
     key("group", Kind::Group, Absent("\"vpc-1\""), "Only this group of the cluster."),
     key("write", Kind::Flag, Is("false"), "May write and remove agents' records, not only read."),
-];
-
-const PROCESS: &[Key] = &[
-    key(
-        "watch",
-        Kind::time(&reload::INTERVAL),
-        Is("\"2s\""),
-        "How often this file, zone files and token files are looked at; a change is taken as SIGHUP would. `\"0s\"`: by SIGHUP only.",
-    ),
-    key(
-        "share_addresses",
-        Kind::Flag,
-        Is("false"),
-        "Let another process of the same user listen at the same addresses, if it has this too: the next one can be started before this one is stopped. Two servers by mistake are then no error.",
-    ),
 ];
 
 const LOG: &[Key] = &[

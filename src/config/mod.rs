@@ -20,7 +20,8 @@ mod value;
 
 pub use dnssec::DnssecConfig;
 pub use entry::{
-    AgentsConfig, ClientAuth, GroupBy, ProxyConfig, RegistryTls, SecondaryConfig, TlsConfig, TsigKeyConfig,
+    AgentsConfig, ClientAuth, EncryptedDns, GroupBy, Process, ProxyConfig, RegistryTls, SecondaryConfig,
+    TlsConfig, TsigKeyConfig,
 };
 pub use environment::Environment;
 pub use passed::passed_sockets;
@@ -118,6 +119,8 @@ pub struct Dns {
     pub serial_interval: Duration,
     /// How it is spoken.
     pub policy: policy::PolicyConfig,
+    /// What is served over TLS and HTTPS.
+    pub encrypted: EncryptedDns,
 }
 
 /// What a known group without a live agent answers.
@@ -234,15 +237,6 @@ pub struct TokenConfig {
     pub group: Option<GroupName>,
     /// Whether it may write.
     pub write: bool,
-}
-
-/// `[process]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Process {
-    /// How often files are looked at for changes; zero is never.
-    pub watch: Duration,
-    /// Whether another process of the same user may listen at our addresses beside us.
-    pub share_addresses: bool,
 }
 
 /// `[log]`.

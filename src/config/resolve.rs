@@ -11,8 +11,8 @@ use super::read::{Document, Found, Instance};
 use super::secret::{Secret, SecretSource, shown_url};
 use super::value::{TopicSource, Value};
 use super::{
-    Admin, ClusterConfig, Config, Dns, DnssecConfig, EmptyPolicy, GroupBy, Kafka, ListenerConfig, Log,
-    LogFormat, Process, Registry, RegistryTls, Setting, TokenConfig, ZoneConfig,
+    Admin, ClusterConfig, Config, Dns, DnssecConfig, EmptyPolicy, EncryptedDns, GroupBy, Kafka,
+    ListenerConfig, Log, LogFormat, Process, Registry, RegistryTls, Setting, TokenConfig, ZoneConfig,
 };
 use crate::limits::dnssec as bounds;
 use crate::model::{Cluster, GroupName, Zone};
@@ -126,7 +126,33 @@ fn dns(document: &Document, folder: &Path, policy: PolicyConfig, problems: &mut 
         secondaries,
         serial_interval: section.time("serial_interval")?,
         policy,
+        encrypted: encrypted(document, folder, problems)?,
     })
+}
+
+/// One certificate serves all; nothing listens without.
+fn encrypted(document: &Document, folder: &Path, problems: &mut Problems) -> Option<EncryptedDns> {
+    let (tls, https) = (document.all("dns.tls").first()?, document.all("dns.https").first()?);
+    let file = |key: &str| tls.text(key).map(|file| find_file(folder, Path::new(file)));
+    let identity = file("certificate").map(|certificate| {
+        let key = file("key").unwrap_or_else(|| certificate.clone());
+        (certificate, key)
+    });
+    let (over_tls, over_https) = (tls.addresses("listen")?, https.addresses("listen")?);
+    if identity.is_none() && !tls.is_refused("certificate") {
+        for (section, listens) in [(tls, !over_tls.is_empty()), (https, !over_https.is_empty())] {
+            if listens {
+                let hint = Some("set certificate and key under [dns.tls]".to_owned());
+                problems.error(section.origin("listen"), "dns: encrypted, and there is no certificate", hint);
+            }
+        }
+    }
+    let path = https.text("path")?.to_owned();
+    if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte)) {
+        let hint = Some("such as \"/dns-query\"".to_owned());
+        problems.error(https.origin("path"), format!("dns.https.path: {path:?} is no path"), hint);
+    }
+    Some(EncryptedDns { identity, tls: over_tls, https: over_https, path })
 }
 
 fn zones(document: &Document, folder: &Path, problems: &mut Problems) -> Vec<ZoneConfig> {
@@ -368,9 +394,18 @@ fn find_file(folder: &Path, file: &Path) -> PathBuf {
 }
 
 /// No two TCP listeners may want the same port of the same address; a wildcard wants it of every address.
+/// Sections that listen, all over TCP.
+const LISTENING: [(&str, &str); 5] = [
+    ("dns", "listen"),
+    ("dns.tls", "listen"),
+    ("dns.https", "listen"),
+    ("kafka.listener", "listen"),
+    ("admin", "listen"),
+];
+
 fn check_addresses(document: &Document, problems: &mut Problems) {
     let mut taken: Vec<(SocketAddr, &str)> = Vec::new();
-    for (section, key) in [("dns", "listen"), ("kafka.listener", "listen"), ("admin", "listen")] {
+    for (section, key) in LISTENING {
         for instance in document.all(section) {
             for address in instance.addresses(key).unwrap_or_default() {
                 let clash = taken.iter().find(|(other, _)| clash(*other, address));

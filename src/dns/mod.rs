@@ -10,6 +10,7 @@ pub(crate) mod base64;
 pub mod cookies;
 pub mod dnssec;
 pub mod edns;
+pub mod encrypted;
 #[cfg(test)]
 mod hostile;
 pub mod limiter;

@@ -2,6 +2,7 @@
 
 use super::answer::Rules;
 use super::dnssec::Signer;
+use super::encrypted::{self, Fronts};
 use super::live::Live;
 use super::policy::Policy;
 use super::respond::Responder;
@@ -47,6 +48,8 @@ pub struct Settings {
     pub transfers: Option<transfer::Settings>,
     /// What signs answers, if any zone is signed.
     pub signer: Option<Arc<Signer>>,
+    /// What is served over TLS and HTTPS.
+    pub encrypted: encrypted::Settings,
 }
 
 impl Default for Settings {
@@ -62,6 +65,7 @@ impl Default for Settings {
             keys: Keys::default(),
             transfers: None,
             signer: None,
+            encrypted: encrypted::Settings::default(),
         }
     }
 }
@@ -118,6 +122,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A front of encrypted DNS can't be had.
+    #[error(transparent)]
+    Encrypted(#[from] encrypted::Error),
     /// A setting lies outside its bound.
     #[error("DNS setting {name} is {value}, it must lie between {min} and {max}")]
     Setting {
@@ -151,6 +158,7 @@ pub struct Server {
     tcp: tcp::Settings,
     transfers: Switch,
     places: Vec<Place>,
+    encrypted: Fronts,
 }
 
 /// One address with all its sockets.
@@ -170,10 +178,12 @@ impl Server {
         };
         let (listen, tcp, sockets) = (settings.listen.clone(), settings.tcp, settings.sockets.clone());
         let transfers = Switch::new(settings.transfers.clone());
+        let encrypted = settings.encrypted.clone();
         let live = Live::new(settings.responder()?);
         let places = listen.iter().map(|address| Place::bind(&sockets, *address, workers));
         let places = places.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { live, view, clock, metrics: metrics.clone(), tcp, transfers, places })
+        let encrypted = Fronts::bind(&encrypted, &sockets)?;
+        Ok(Self { live, view, clock, metrics: metrics.clone(), tcp, transfers, places, encrypted })
     }
 
     /// What queries are answered from, to be replaced while the server runs.
@@ -191,15 +201,29 @@ impl Server {
         self.places.iter().map(|place| place.address).collect()
     }
 
+    /// The bound addresses of DNS over TLS, and of DNS over HTTPS.
+    pub fn encrypted_addresses(&self) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+        self.encrypted.addresses()
+    }
+
     /// Answers until `stop`; returns when all workers and connections have ended.
     pub async fn run(self, stop: CancellationToken) {
         let halt = Arc::new(AtomicBool::new(false));
         let tasks = TaskTracker::new();
         let mut ended = Vec::new();
-        let shared = self.metrics.shared();
         let (live, view, clock) = (self.live.clone(), self.view.clone(), self.clock.clone());
         let metrics = Arc::clone(&self.metrics.transfer);
         tasks.spawn(self.transfers.clone().run(live, view, clock, metrics, stop.clone()));
+        let context = tcp::Context {
+            live: self.live.clone(),
+            view: self.view.clone(),
+            clock: self.clock.clone(),
+            counters: self.metrics.shared(),
+            settings: self.tcp,
+            transfers: self.transfers.clone(),
+            over: tcp::Over::Tcp,
+        };
+        self.encrypted.run(&context, &self.metrics, &tasks, &stop);
         for Place { address, udp, tcp } in self.places {
             let end = udp.end;
             for (number, socket) in udp.sockets.into_iter().enumerate() {
@@ -214,14 +238,7 @@ impl Server {
                 let name = format!("dns-udp-{number}");
                 ended.push(spawn(name, socket, Arc::clone(&halt), end, worker));
             }
-            let context = tcp::Context {
-                live: self.live.clone(),
-                view: self.view.clone(),
-                clock: self.clock.clone(),
-                counters: Arc::clone(&shared),
-                settings: self.tcp,
-                transfers: self.transfers.clone(),
-            };
+            let context = context.clone();
             let counts = Arc::new(net::tcp::Counts::default());
             self.metrics.listener(Arc::clone(&counts));
             tracing::info!(%address, "DNS is answering");

@@ -1,6 +1,7 @@
 //! DNS over TCP (RFC 7766): length-prefixed messages, any number on one connection, answered in order. Idle
 //! connections are closed, peers that send or take a message too slowly are cut.
 
+use super::encrypted::padding;
 use super::live::Live;
 use super::render::Transport;
 use super::respond::Asked;
@@ -13,7 +14,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +49,39 @@ pub(super) struct Context {
     pub(super) counters: Arc<Counters>,
     pub(super) settings: Settings,
     pub(super) transfers: Switch,
+    pub(super) over: Over,
+}
+
+/// What carries the messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// TCP alone.
+    Tcp,
+    /// TLS: answers are padded for those who pad their queries.
+    Tls,
+    /// HTTPS: the same, and how long connections live is HTTP's business.
+    Https,
+}
+
+impl Context {
+    /// Answers one message into `room`; says how long the answer is, 0 for silence.
+    pub(super) fn answer(&self, packet: &[u8], peer: IpAddr, room: &mut [u8]) -> usize {
+        let fleet = self.view.load();
+        let asked = Asked {
+            packet,
+            peer,
+            transport: Transport::Tcp,
+            idle: (self.over != Over::Https).then_some(self.settings.idle),
+            fleet: &fleet,
+            now: self.clock.now(),
+            entropy: fastrand::u64(..),
+        };
+        let len = self.live.load().respond(asked, &self.counters, room);
+        match self.over {
+            Over::Tcp => len,
+            Over::Tls | Over::Https => padding::pad(packet, room, len),
+        }
+    }
 }
 
 /// Why a connection ends.
@@ -64,9 +98,17 @@ enum End {
     Silence,
 }
 
-/// Serves one connection to its end.
-pub(super) async fn serve(mut stream: TcpStream, peer: IpAddr, context: Context, stop: CancellationToken) {
+/// Serves one TCP connection to its end.
+pub(super) async fn serve(stream: TcpStream, peer: IpAddr, context: Context, stop: CancellationToken) {
     let _ = stream.set_nodelay(true);
+    serve_on(stream, peer, context, stop).await;
+}
+
+/// Serves one connection of any kind to its end.
+pub(super) async fn serve_on<S>(mut stream: S, peer: IpAddr, context: Context, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let counters = Arc::clone(&context.counters);
     let end = converse(&mut stream, peer, context, stop).await;
     match end.unwrap_or(End::Done) {
@@ -77,12 +119,15 @@ pub(super) async fn serve(mut stream: TcpStream, peer: IpAddr, context: Context,
     }
 }
 
-async fn converse(
-    stream: &mut TcpStream,
+async fn converse<S>(
+    stream: &mut S,
     peer: IpAddr,
     context: Context,
     stop: CancellationToken,
-) -> io::Result<End> {
+) -> io::Result<End>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut inbox = vec![0u8; 2 + limits::TCP_QUERY];
     let mut outbox = Vec::new();
     let mut have = 0;
@@ -92,7 +137,12 @@ async fn converse(
         inbox.copy_within(used..have, 0);
         have -= used;
         if !outbox.is_empty() {
-            match timeout(context.settings.message, stream.write_all(&outbox)).await {
+            // Over TLS, what is not flushed may be held back.
+            let writing = async {
+                stream.write_all(&outbox).await?;
+                stream.flush().await
+            };
+            match timeout(context.settings.message, writing).await {
                 Ok(written) => written?,
                 Err(_) => return Ok(End::Slow),
             }
@@ -104,6 +154,10 @@ async fn converse(
             Some(Then::End(end)) => return Ok(end),
             Some(Then::Transfer(transfer)) => {
                 let sent = transfer.send(stream, context.settings.message).await?;
+                // Over TLS, what is not flushed may be held back.
+                if !matches!(timeout(context.settings.message, stream.flush()).await, Ok(Ok(()))) {
+                    return Ok(End::Slow);
+                }
                 if sent == Sent::Slow {
                     return Ok(End::Slow);
                 }
@@ -137,7 +191,10 @@ async fn converse(
 }
 
 /// Reads until the first message is whole or its length is known to be too large; `None` at the end of the stream.
-async fn fill(stream: &mut TcpStream, inbox: &mut [u8], mut have: usize) -> io::Result<Option<usize>> {
+async fn fill<S>(stream: &mut S, inbox: &mut [u8], mut have: usize) -> io::Result<Option<usize>>
+where
+    S: AsyncRead + Unpin,
+{
     while !has_message(inbox.get(..have).unwrap_or_default()) {
         let Some(room) = inbox.get_mut(have..).filter(|room| !room.is_empty()) else { break };
         match stream.read(room).await? {
@@ -183,22 +240,12 @@ fn answer_all(bytes: &[u8], peer: IpAddr, context: &Context, outbox: &mut Vec<u8
         }
         let start = outbox.len();
         outbox.resize(start + 2 + limits::TCP_MESSAGE, 0);
-        let fleet = context.view.load();
-        let asked = Asked {
-            packet,
-            peer,
-            transport: Transport::Tcp,
-            idle: Some(context.settings.idle),
-            fleet: &fleet,
-            now: context.clock.now(),
-            entropy: fastrand::u64(..),
-        };
         let (prefix, room) = match outbox.get_mut(start..).and_then(|room| room.split_first_chunk_mut::<2>())
         {
             Some(both) => both,
             None => break,
         };
-        let written = context.live.load().respond(asked, &context.counters, room);
+        let written = context.answer(packet, peer, room);
         *prefix = u16::try_from(written).unwrap_or(u16::MAX).to_be_bytes();
         outbox.truncate(if written == 0 { start } else { start + 2 + written });
         if written == 0 {

@@ -58,6 +58,10 @@ impl Error {
 pub struct Addresses {
     /// DNS, UDP and TCP alike, in the order of the configuration.
     pub dns: Vec<SocketAddr>,
+    /// DNS over TLS.
+    pub dns_tls: Vec<SocketAddr>,
+    /// DNS over HTTPS.
+    pub dns_https: Vec<SocketAddr>,
     /// Kafka, in the order of the configuration.
     pub kafka: Vec<KafkaAddress>,
     /// HTTP.
@@ -163,7 +167,10 @@ pub async fn start_on(config: &Config, sockets: Sockets) -> Result<Handle, Error
     switches.begin(config);
     parts.tell_of_unclaimed_sockets();
 
+    let (dns_tls, dns_https) = dns.encrypted_addresses();
     let addresses = Addresses {
+        dns_tls,
+        dns_https,
         dns: dns.addresses(),
         kafka: listeners.iter().map(|(at, _)| at.clone()).collect(),
         admin: admin.address(),

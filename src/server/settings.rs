@@ -138,10 +138,11 @@ pub fn dns(config: &Config) -> Result<dns::Settings, Error> {
     let mut tcp = dns::tcp::Settings { idle: config.dns.tcp_idle, ..dns::tcp::Settings::default() };
     tcp.connections.connections = config.dns.tcp_connections;
     tcp.connections.per_source = config.dns.tcp_per_source;
+    let encrypted = encrypted(config);
     let (listen, workers) = (config.dns.listen.clone(), config.dns.workers);
     let (policy, keys, signer) = (policy(config)?, tsig_keys(config)?, signer(config)?);
     let settings = dns::Settings::default();
-    Ok(dns::Settings { listen, workers, zones, rules, policy, tcp, keys, signer, ..settings })
+    Ok(dns::Settings { listen, workers, zones, rules, policy, tcp, keys, signer, encrypted, ..settings })
 }
 
 /// The keys that secondaries sign with. Reads their files.
@@ -252,6 +253,13 @@ fn policy(config: &Config) -> Result<dns::Policy, Error> {
 
 fn networks(texts: &[String], what: &str) -> Result<Networks, Error> {
     Networks::parse(texts.iter().map(String::as_str)).map_err(|error| Error::config(what, error))
+}
+
+/// What is served over TLS and HTTPS.
+fn encrypted(config: &Config) -> dns::encrypted::Settings {
+    let of = &config.dns.encrypted;
+    let identity = of.identity.clone().map(|(certificate, key)| Identity { certificate, key });
+    dns::encrypted::Settings { identity, tls: of.tls.clone(), https: of.https.clone(), path: of.path.clone() }
 }
 
 /// The settings of every Kafka listener, in the order of the configuration.

@@ -220,6 +220,7 @@ pub struct Metrics {
     /// What zone transfers count.
     pub transfer: Arc<super::transfer::Metrics>,
     signing: Arc<super::dnssec::Metrics>,
+    entry: Arc<super::tls::Metrics>,
 }
 
 #[derive(Debug, Default)]
@@ -233,9 +234,15 @@ impl Metrics {
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let transfer = Arc::new(super::transfer::Metrics::register(registry)?);
         let signing = Arc::new(super::dnssec::Metrics::register(registry)?);
-        let metrics = Self { cells: Arc::default(), transfer, signing };
+        let entry = Arc::new(super::tls::Metrics::register(registry, "dns")?);
+        let metrics = Self { cells: Arc::default(), transfer, signing, entry };
         registry.register(Box::new(Exposed { metrics: metrics.clone(), descs: descs()? }))?;
         Ok(metrics)
+    }
+
+    /// Handshakes and certificates of encrypted DNS.
+    pub fn entry(&self) -> Arc<super::tls::Metrics> {
+        Arc::clone(&self.entry)
     }
 
     /// Cells for one thread.

@@ -21,6 +21,7 @@ mod dns_resolvers;
 mod dns_scenarios;
 mod dns_transfer;
 mod dnssec;
+mod encrypted;
 mod gateway;
 mod gateway_drain;
 mod gateway_passes;
