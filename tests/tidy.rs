@@ -113,6 +113,11 @@ fn nothing_names_a_registry_host_or_a_development_machine() {
 }
 
 #[test]
+fn no_merge_is_left_unfinished() {
+    none_of(source::files().iter().flat_map(|(path, text)| docs::merge_marks(path, text)).collect());
+}
+
+#[test]
 fn links_in_the_documents_lead_somewhere() {
     let files = source::files();
     let documents = files.iter().filter(|(path, _)| path.ends_with(".md"));

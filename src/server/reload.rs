@@ -234,6 +234,7 @@ fn files<'a>(file: &File, configs: impl IntoIterator<Item = &'a Config>) -> Vec<
     let mut all = BTreeSet::from([file.path.clone()]);
     for config in configs {
         all.extend(config.dns.zones.iter().filter_map(|zone| zone.file.clone()));
+        all.extend(config.dns.policy.cookie_secrets.iter().cloned());
         let secrets = config.admin.tokens.iter().map(|token| &token.secret);
         let secrets = secrets.chain(config.dns.tsig_keys.iter().map(|key| &key.secret));
         all.extend(secrets.filter_map(|secret| match secret {

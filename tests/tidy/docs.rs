@@ -40,6 +40,16 @@ pub fn foreign_names(path: &str, text: &str) -> Vec<String> {
     wrong
 }
 
+/// Marks of a merge that nobody finished, in any text file.
+pub fn merge_marks(path: &str, text: &str) -> Vec<String> {
+    let marks = ["<<<<<<<", ">>>>>>>", "|||||||"];
+    let is_mark = |line: &str| {
+        marks.iter().any(|mark| line.strip_prefix(mark).is_some_and(|rest| rest.starts_with(' ')))
+    };
+    let found = text.lines().enumerate().filter(|(_, line)| is_mark(line));
+    found.map(|(index, _)| format!("{path}:{}: a merge is not finished here", index + 1)).collect()
+}
+
 /// Relative links of a Markdown file that lead nowhere: no such file, or no such heading in it.
 pub fn broken_links(path: &str, files: &[(String, String)]) -> Vec<String> {
     let find = |path: &str| files.iter().find(|(one, _)| one == path).map(|(_, text)| text.as_str());
@@ -138,6 +148,13 @@ mod tests {
         assert!(foreign_names("Cargo.lock", &lock).is_empty());
         assert_eq!(foreign_names("package-lock.json", &lock).len(), 1);
         assert!(foreign_names("README.md", "a frame/work of networks, at the root").is_empty());
+    }
+
+    #[test]
+    fn merge_marks_are_found() {
+        let text = format!("a\n{} HEAD\nb\n=======\nc\n{} 1234567\n", "<".repeat(7), ">".repeat(7));
+        assert_eq!(merge_marks("docs/a.md", &text).len(), 2);
+        assert!(merge_marks("docs/a.md", "Title\n=======\n>>>>>>>> more\n").is_empty());
     }
 
     #[test]
