@@ -184,7 +184,7 @@ fn the_example_file_is_the_table_of_keys_and_holds_the_defaults() {
     // What is commented out is valid too, except that a secret and its file exclude each other.
     let all: String = written
         .lines()
-        .filter(|line| !line.starts_with("#password =") && !line.starts_with("#token ="))
+        .filter(|line| !["#password =", "#token =", "#dnssec_"].iter().any(|key| line.starts_with(key)))
         .map(|line| {
             let key = line.starts_with('#') && !line.starts_with("# ") && !line.starts_with("#file");
             let head = line.starts_with("# [");
@@ -199,6 +199,22 @@ fn the_example_file_is_the_table_of_keys_and_holds_the_defaults() {
         .replace("proxy_protocol = \"off\"", "proxy_protocol = \"required\"");
     let config = with(&all, &[]).unwrap_or_else(|error| panic!("{error:?} in {all}"));
     assert_eq!(config.admin.tokens.len(), 2);
+}
+
+#[test]
+fn a_zone_is_signed_or_copied_and_not_both() {
+    let zones = MINIMAL.replace(
+        "[[cluster]]",
+        "dnssec_keys = \"keys\"\n[[dns.zone]]\napex = \"other.example\"\n[[cluster]]",
+    );
+    let key = "[[dns.tsig_key]]\nname = \"k\"\nalgorithm = \"hmac-sha256\"\nsecret_file = \"k\"\n";
+    let secondary = |more: &str| format!("{zones}{key}[[dns.secondary]]\nkey = \"k\"\n{more}");
+    let wrong = |more: &str| {
+        problems(&secondary(more), &[]).iter().any(|(what, _)| what.contains("is signed, and copies"))
+    };
+    assert!(wrong("") && wrong("zones = [\"kafka.example\"]\n"));
+    let config = with(&secondary("zones = [\"other.example\"]\n"), &[]).unwrap();
+    assert_eq!(config.dns.secondaries.len(), 1);
 }
 
 #[test]
