@@ -399,6 +399,10 @@ pub mod dns {
     pub const ASK_TRIES: usize = 2;
     /// Most servers of a zone, and addresses of a server, that it asks: honest delegations have a handful.
     pub const ASK_SERVERS: usize = 16;
+
+    /// Most addresses met a second time while a sample is drawn: a host has a handful of brokers, and a group that is
+    /// all one host must not be walked from end to end for each query.
+    pub const REPEATED: usize = 256;
 }
 
 /// The bounds of signing DNS data.
@@ -453,6 +457,10 @@ pub mod dnssec {
     pub const SAMPLE_SECONDS: u64 = 60;
     /// A signature that nobody asked for during this time is not renewed, in seconds.
     pub const UNUSED: u64 = 86_400;
+
+    /// Bytes of a message over a stream that an answer leaves for the signatures of its largest set: three of the longest
+    /// names.
+    pub const SIGNED_ROOM: usize = 1_024;
 }
 
 /// The admin API's bounds.

@@ -194,7 +194,13 @@ impl Responder {
         if query.edns.is_some() && asked.fleet.is_stale() {
             options.error = stale(&said);
         }
-        let mut written = render::answer(&Envelope { options, ..*envelope }, &said, &known, out);
+        // A set that fills a stream's message is answered in part, and the part must leave room for its signatures.
+        let room = match secure.is_some() && asked.transport == Transport::Tcp {
+            true => out.len().saturating_sub(crate::limits::dnssec::SIGNED_ROOM),
+            false => out.len(),
+        };
+        let page = out.get_mut(..room).unwrap_or_default();
+        let mut written = render::answer(&Envelope { options, ..*envelope }, &said, &known, page);
         if let Some((signer, edns)) = secure {
             let (limit, transport) = (envelope.largest().min(out.len()), envelope.transport);
             let compact_ok = edns.compact_ok;

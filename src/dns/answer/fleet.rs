@@ -192,10 +192,10 @@ impl<'a> Asked<'_, 'a> {
             (Empty::NoData, _) => Outcome::NoData,
             (Empty::ServFail, _) => Outcome::NobodyThere,
             (Empty::LastKnown, rtype::A) => v4(self.last_known(|agent, sample: &mut Sample<4>| {
-                agent.record.v4().for_each(|address| sample.push(address.octets()));
+                agent.record.v4().for_each(|address| _ = sample.push_once(&address.octets()));
             })),
             (Empty::LastKnown, _) => v6(self.last_known(|agent, sample: &mut Sample<16>| {
-                agent.record.v6().for_each(|address| sample.push(address.octets()));
+                agent.record.v6().for_each(|address| _ = sample.push_once(&address.octets()));
             })),
         }
     }

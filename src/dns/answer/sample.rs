@@ -24,25 +24,30 @@ impl<const N: usize> Sample<N> {
     /// Up to `most` of those addresses whose lease runs; the TTL ends with the first of those leases.
     pub fn draw(from: ReadyAddresses<'_, N>, most: usize, ttl: u32, now: Moment, entropy: u64) -> Self {
         let mut sample = Self::new(ttl);
-        let mut places = sample.octets.get_mut(..most.min(limits::SAMPLE.max)).unwrap_or_default().iter_mut();
+        let most = most.min(limits::SAMPLE.max);
         if from.all_run_for(now, u64::from(ttl) * 1_000) {
-            for (place, octets) in places.zip(from.walk(entropy).octets()) {
-                *place = *octets;
-                sample.len += 1;
+            for octets in from.walk(entropy).octets() {
+                if sample.len >= most {
+                    break;
+                }
+                sample.push_once(octets);
             }
             return sample;
         }
-        let (mut len, mut shortest) = (0, u64::MAX);
+        let (mut shortest, mut repeated) = (u64::MAX, 0);
         for slot in from.walk(entropy) {
             let left = slot.lease.left(now);
-            if left > 0 {
-                let Some(place) = places.next() else { break };
-                *place = *slot.octets;
-                len += 1;
-                shortest = shortest.min(left);
+            if left == 0 {
+                continue;
+            }
+            if sample.len >= most || repeated > limits::REPEATED {
+                break;
+            }
+            match sample.push_once(slot.octets) {
+                true => shortest = shortest.min(left),
+                false => repeated += 1,
             }
         }
-        sample.len = len;
         sample.ttl = sample.ttl.min(seconds(shortest));
         sample
     }
@@ -60,6 +65,9 @@ impl<const N: usize> Sample<N> {
         let mut leases: [Option<&std::sync::Arc<Lease>>; limits::SAMPLE.max] = [None; limits::SAMPLE.max];
         let (mut seen, mut random) = (0u64, entropy);
         for slot in parts.flat_map(|part| part.walk(entropy)).filter(|slot| slot.lease.is_live(now)) {
+            if sample.has(slot.octets) {
+                continue;
+            }
             seen += 1;
             let at = if sample.len < most.min(limits::SAMPLE.max) {
                 sample.push(*slot.octets);
@@ -83,8 +91,22 @@ impl<const N: usize> Sample<N> {
     /// The addresses of one agent, in its record's order.
     pub fn of_agent(addresses: impl Iterator<Item = [u8; N]>, ttl: u32) -> Self {
         let mut sample = Self::new(ttl);
-        addresses.for_each(|octets| sample.push(octets));
+        addresses.for_each(|octets| _ = sample.push_once(&octets));
         sample
+    }
+
+    fn has(&self, octets: &[u8; N]) -> bool {
+        self.iter().any(|have| have == octets)
+    }
+
+    /// Adds an address unless it is there: two brokers of one host are one address, and an RRset holds no record twice
+    /// (RFC 2181 §5). Whether it was new.
+    pub fn push_once(&mut self, octets: &[u8; N]) -> bool {
+        let new = !self.has(octets);
+        if new {
+            self.push(*octets);
+        }
+        new
     }
 
     /// Adds an address; one too many is left out.
