@@ -151,6 +151,11 @@ impl Replica {
         let now = self.clock.now();
         let shown = self.versions.borrow().clone();
         let shown = shown.as_ref().map(|version| (version.serial, version.contents.digest.as_str()));
+        if mark.is_none() && shown.is_none() {
+            // A serial out of nothing, the time, waits for an interval: what was shown before everything was lost went up
+            // no faster than the clock, and so is less by then.
+            self.state.raised.get_or_insert(now);
+        }
         let situation = Situation {
             mark: mark.as_ref(),
             own: &contents.digest,
